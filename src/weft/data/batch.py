@@ -1,0 +1,193 @@
+"""Batches: padded rows, masks, length buckets, budgets by examples or tokens, an order that can be resumed (E71).
+
+Rows of similar length share a batch, so that little is computed on padding; which rows, and in which order, is a pure
+function of (seed, epoch), so that a run stopped anywhere goes on exactly where it was.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+log = logging.getLogger("weft")
+POOL = 50  # batches that are sorted by length together: large enough to waste little padding, small enough to stay random
+
+
+class EncodesTexts(Protocol):
+    """What batches need of a tokenizer: texts to arrays of ids, all at once."""
+
+    def encode_ids(self, texts: Sequence[str]) -> list[np.ndarray]: ...
+
+
+@dataclass
+class Batch:
+    """Rows that go through a model together.
+
+    inputs (B, T) int64 ids, or (B, T, D) float features; mask (B, T) bool, True = real, always a prefix of the row;
+    targets (B, …) or None; source (B,) int64: which example, counted in the order in which they were given, each row is;
+    pair: the second texts of a pair task, in the same row order.
+    """
+
+    inputs: Tensor
+    mask: Tensor
+    targets: Tensor | None
+    source: Tensor
+    pair: Batch | None = None
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch on `device`."""
+        targets = None if self.targets is None else self.targets.to(device)
+        pair = None if self.pair is None else self.pair.to(device)
+        return Batch(self.inputs.to(device), self.mask.to(device), targets, self.source.to(device), pair)
+
+    def rows(self, index: Tensor | slice) -> Batch:
+        """The chosen rows, trimmed to their own longest."""
+        mask = self.mask[index]
+        longest = max(1, int(mask.sum(1).max())) if len(mask) else 1
+        targets = None if self.targets is None else self.targets[index]
+        pair = None if self.pair is None else self.pair.rows(index)
+        return Batch(self.inputs[index][:, :longest], mask[:, :longest], targets, self.source[index], pair)
+
+    def split(self, parts: int) -> list[Batch]:
+        """At most `parts` micro-batches of neighbouring rows, none empty."""
+        if parts < 1:
+            raise ValueError(f"{parts=} must be at least 1")
+        if parts == 1 or len(self) <= 1:
+            return [self]
+        bounds = np.linspace(0, len(self), min(parts, len(self)) + 1).astype(int)
+        return [self.rows(slice(int(a), int(b))) for a, b in zip(bounds, bounds[1:], strict=False)]
+
+
+def pad(rows: Sequence[np.ndarray], source: np.ndarray, targets: Tensor | None = None) -> Batch:
+    """One batch of `rows` (ids (T,), or features (T, D)), padded with zeros to the longest, at least one column wide."""
+    lengths = np.fromiter((len(row) for row in rows), np.int64, len(rows))
+    longest = max(1, int(lengths.max())) if len(rows) else 1
+    mask = np.arange(longest) < lengths[:, None]
+    features = rows[0].ndim == 2 if len(rows) else False
+    shape = (len(rows), longest, rows[0].shape[1]) if features else (len(rows), longest)
+    inputs = np.zeros(shape, np.float32 if features else np.int64)
+    if lengths.sum():
+        inputs[mask] = np.concatenate([row for row in rows if len(row)])
+    return Batch(torch.from_numpy(inputs), torch.from_numpy(mask), targets, torch.from_numpy(source.astype(np.int64)))
+
+
+class Batches:
+    """A dataset that is walked epoch after epoch: `for batch in batches.epoch(0)`.
+
+    rows: one array per example, ids (T,) or features (T, D). Exactly one budget: `examples` a batch, or `tokens` a batch
+    (padded, so that the memory of a batch is bounded; a row longer than the budget makes a batch of its own).
+    seed None: sorted by length, not shuffled (prediction). `bucketed=False`: rows in random order whatever their lengths.
+    maximum_length cuts longer rows and says how many.
+    """
+
+    def __init__(
+        self,
+        rows: Sequence[np.ndarray],
+        *,
+        targets: Tensor | None = None,
+        pairs: Sequence[np.ndarray] | None = None,
+        examples: int | None = None,
+        tokens: int | None = None,
+        seed: int | None = None,
+        bucketed: bool = True,
+        maximum_length: int | None = None,
+    ) -> None:
+        if (examples is None) == (tokens is None):
+            raise ValueError(f"give one budget, examples or tokens, not {examples=} and {tokens=}")
+        budget = tokens if examples is None else examples
+        assert budget is not None
+        if budget < 1:
+            raise ValueError(f"a budget must be at least 1, not {budget}")
+        for name, other in (("targets", targets), ("pairs", pairs)):
+            if other is not None and len(other) != len(rows):
+                raise ValueError(f"{len(rows)} rows but {len(other)} {name}")
+        self.rows, self.pairs = _cut(rows, maximum_length), None if pairs is None else _cut(pairs, maximum_length)
+        self.targets, self.examples, self.tokens, self.seed, self.bucketed = targets, examples, tokens, seed, bucketed
+        lengths = np.fromiter((len(row) for row in self.rows), np.int64, len(rows))
+        if self.pairs is not None:
+            lengths = np.maximum(lengths, np.fromiter((len(row) for row in self.pairs), np.int64, len(rows)))
+        self.lengths = np.maximum(lengths, 1)
+
+    def __len__(self) -> int:
+        """How many examples an epoch has."""
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self.epoch(0)
+
+    def order(self, epoch: int) -> list[np.ndarray]:
+        """The examples of each batch of this epoch: a pure function of (seed, epoch)."""
+        if not len(self.rows):
+            return []
+        if self.seed is None:
+            return self._cut_batches(np.argsort(self.lengths, kind="stable"))
+        random = np.random.default_rng([self.seed, epoch])
+        index = random.permutation(len(self.rows))
+        if not self.bucketed:
+            return self._cut_batches(index)
+        mean = max(1.0, float(self.lengths.mean()))
+        pool = POOL * (self.examples or max(1, int((self.tokens or 1) / mean)))
+        batches: list[np.ndarray] = []
+        for start in range(0, len(index), pool):
+            part = index[start : start + pool]
+            batches += self._cut_batches(part[np.argsort(self.lengths[part], kind="stable")])
+        return [batches[i] for i in random.permutation(len(batches))]
+
+    def steps(self, epoch: int = 0) -> int:
+        """How many batches this epoch has (with a token budget it can differ a little from epoch to epoch)."""
+        if self.examples is not None and not (self.seed is not None and self.bucketed and len(self.rows) > POOL * self.examples):
+            return -(-len(self.rows) // self.examples)
+        return len(self.order(epoch))
+
+    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of epoch `number`, from batch `start` on: the resumed half is the same as the uninterrupted one's."""
+        for index in self.order(number)[start:]:
+            yield self.gather(index)
+
+    def gather(self, index: np.ndarray) -> Batch:
+        """The batch of exactly these examples."""
+        targets = None if self.targets is None else self.targets[torch.from_numpy(index)]
+        batch = pad([self.rows[i] for i in index], index, targets)
+        if self.pairs is not None:
+            batch = replace(batch, pair=pad([self.pairs[i] for i in index], index))
+        return batch
+
+    def _cut_batches(self, index: np.ndarray) -> list[np.ndarray]:
+        if self.examples is not None:
+            return [index[i : i + self.examples] for i in range(0, len(index), self.examples)]
+        assert self.tokens is not None
+        batches, start, longest = [], 0, 0
+        for position, length in enumerate(self.lengths[index]):
+            longest = max(longest, int(length))
+            if position > start and longest * (position - start + 1) > self.tokens:
+                batches.append(index[start:position])
+                start, longest = position, int(length)
+        batches.append(index[start:])
+        return batches
+
+
+def _cut(rows: Sequence[np.ndarray], maximum_length: int | None) -> Sequence[np.ndarray]:
+    if maximum_length is None:
+        return rows
+    if maximum_length < 1:
+        raise ValueError(f"{maximum_length=} must be at least 1")
+    longer = sum(len(row) > maximum_length for row in rows)
+    if longer:
+        log.warning("%d of %d texts are longer than maximum_length=%d tokens and were cut there", longer, len(rows), maximum_length)
+        return [row[:maximum_length] for row in rows]
+    return rows
+
+
+def make_batches(texts: Sequence[str], tokenizer: EncodesTexts, *, pairs: Sequence[str] | None = None, **options: Any) -> Batches:
+    """Texts → ids → Batches. Options as in `Batches`: targets, examples or tokens, seed, bucketed, maximum_length."""
+    second = None if pairs is None else tokenizer.encode_ids(pairs)
+    return Batches(tokenizer.encode_ids(texts), pairs=second, **options)
