@@ -1,0 +1,187 @@
+"""Words, numbers and punctuation: tokenizers whose tokens are cut from a text by a pattern, with hashed word n-grams (E35).
+
+Contractions are cut as the Penn Treebank does (don't → do n't, film's → film 's), as in Kim's (2014) cleaning.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from weft.data.encoding import Encoding, checked, checked_all
+from weft.data.hashing import ngram_hashes, word_hash
+from weft.data.vocabulary import PADDING, SPECIALS, Vocabulary
+from weft.errors import InputError
+
+# Signs that stand on or between the letters of a word but are no letters to `re`: accents, vowel signs, joiners.
+_MARKS = (
+    "\u0300-\u036f\u0483-\u0489\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0610-\u061a\u064b-\u065f\u0670\u06d6-\u06dc"
+    "\u06df-\u06e4\u06e7\u06e8\u06ea-\u06ed\u0900-\u0903\u093a-\u094f\u0951-\u0957\u0962\u0963\u0981-\u0983\u09bc-\u09cd"
+    "\u0a01-\u0a03\u0a3c-\u0a4d\u0a70\u0a71\u0a81-\u0a83\u0abc-\u0acd\u0b01-\u0b03\u0b3c-\u0b4d\u0b82\u0bbe-\u0bcd"
+    "\u0c00-\u0c04\u0c3e-\u0c4d\u0c81-\u0c83\u0cbc-\u0ccd\u0d00-\u0d03\u0d3b-\u0d4d\u0dca-\u0ddf\u0e31\u0e34-\u0e3a\u0e47-\u0e4e"
+    "\u0eb1\u0eb4-\u0ebc\u0ec8-\u0ecd\u102b-\u103e\u17b4-\u17d3\u1ab0-\u1aff\u1dc0-\u1dff\u200c\u200d\u20d0-\u20ff\ufe00-\ufe0f\ufe20-\ufe2f"
+)
+_UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f"  # kana and ideographs: no blanks between words
+_INVISIBLE = "\x00-\x1f\x7f-\x9f\xad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff"
+_LETTERS = rf"[^\W_{_UNSPACED}]+(?:[{_MARKS}]+[^\W_{_UNSPACED}]*)*"
+_CLITIC = r"(?:[sSmMdDtT]|[rR][eE]|[vV][eE]|[lL]{2})(?![^\W_])"
+WORDS = "|".join(
+    (
+        r"-[lLrR][rRsScC][bB]-",  # a bracket of treebank text
+        r"(?:[^\W\d_]\.){2,}",  # u.s.
+        r"\d+(?:[.,:]\d+)+",  # 3.14  1,000  10:30
+        r"[nN]['’][tT](?![^\W_])",
+        rf"['’]{_CLITIC}",
+        rf"[^\W_{_UNSPACED}]+?(?=[nN]['’][tT](?![^\W_]))",  # do|n't
+        rf"{_LETTERS}(?:['’](?!{_CLITIC}){_LETTERS})*",  # a word: o'brien, but film|'s
+        rf"[{_UNSPACED}][{_MARKS}]*",
+        r"\.{2,}|-{2,}|`{2,}|'{2,}",
+        rf"[^\s{_INVISIBLE}][{_MARKS}]*",
+    )
+)
+NONBLANK = r"\S+"
+_BLANKLESS = re.compile(NONBLANK)
+_MEMO_LENGTH, _MEMO_SIZE = 64, 1 << 20
+
+
+class _Memo(dict[str, tuple[int, ...]]):
+    """What a function says of each piece of text, worked out once per distinct short piece."""
+
+    def __init__(self, function: Callable[[str], tuple[int, ...]]) -> None:
+        self.function = function
+
+    def __missing__(self, piece: str) -> tuple[int, ...]:
+        found = self.function(piece)
+        if len(piece) <= _MEMO_LENGTH and len(self) < _MEMO_SIZE:
+            self[piece] = found
+        return found
+
+
+class WordTokenizer:
+    """Words, numbers and single punctuation marks, by a vocabulary learnt in training.
+
+    The text is cut at blanks, and each piece by `pattern`, which therefore never sees past a blank. The
+    default pattern keeps u.s., 3.14, o'brien, ... and -lrb- whole, cuts contractions as treebanks do (do|n't, it|'s) so that raw
+    and treebank text give the same tokens and all negations share one, cuts hyphenated words at the hyphen, and takes each
+    Chinese or Japanese character alone. Invisible control characters are dropped. A token's form is lower-cased (`lowercase`), in
+    Unicode's composed form, with ' for ’; its offsets are those of the characters in the text as given.
+
+    ngrams = n > 1: after the ids of the words come those of their runs of 2 … n neighbours, len(vocabulary) + hash mod
+    `buckets` (E35): unknown words take part by their letters, collisions share an id.
+    """
+
+    kind: ClassVar[str] = "words"
+    settings: ClassVar[tuple[str, ...]] = ("minimum_count", "maximum_size", "pattern", "lowercase", "ngrams", "buckets")
+
+    def __init__(self, vocabulary: Vocabulary, *, pattern: str = WORDS, lowercase: bool = True, ngrams: int = 1, buckets: int = 0) -> None:
+        if ngrams < 1 or buckets < 0 or (ngrams > 1) != (buckets > 0):
+            raise InputError(f"ngrams above 1 need buckets, and buckets need them: not {ngrams=} with {buckets=}")
+        self.vocabulary, self.pattern, self.lowercase, self.ngrams, self.buckets = vocabulary, pattern, lowercase, ngrams, buckets
+        self._find = _compiled(pattern)
+        self._ids = _Memo(lambda piece: tuple(map(self._id, self._tokens(piece))))
+        self._hashes = _Memo(lambda piece: tuple(map(word_hash, self._tokens(piece))))
+
+    @classmethod
+    def train(cls, texts: Iterable[str], *, minimum_count: int = 1, maximum_size: int | None = None, **settings: Any) -> Self:
+        """Learns the vocabulary of `texts` (Vocabulary.build); `settings` are the constructor's."""
+        tokenizer = cls(Vocabulary(()), **settings)
+        counts: Counter[str] = Counter()
+        for piece, count in Counter(chain.from_iterable(map(str.split, checked_all(texts)))).items():
+            for token in tokenizer._tokens(piece):
+                counts[token] += count
+        return cls(Vocabulary.build(counts, minimum_count, maximum_size), **settings)
+
+    @property
+    def size(self) -> int:
+        """How many ids there are, special ones and buckets included."""
+        return len(self.vocabulary) + self.buckets
+
+    def encode(self, text: str) -> Encoding:
+        """Ids of the words, then of the n-grams by length; an n-gram's offsets run from its first word to its last."""
+        spans = list(self._spans(checked(text)))
+        ids = [self._id(token) for token, _, _ in spans]
+        offsets = [(start, end) for _, start, end in spans]
+        hashes = np.array([word_hash(token) for token, _, _ in spans], np.uint64)
+        for n in range(2, self.ngrams + 1):
+            ids += self._ngrams(hashes, n).tolist()
+            offsets += [(offsets[i][0], offsets[i + n - 1][1]) for i in range(len(spans) - n + 1)]
+        return Encoding(ids, offsets)
+
+    def encode_ids(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """The ids of each text, as `encode` gives them, int32; each distinct piece of text is cut once."""
+        pieces = [text.split() for text in checked_all(texts)]
+        rows = [tuple(chain.from_iterable(map(self._ids.__getitem__, row))) for row in pieces]
+        lengths = np.fromiter(map(len, rows), np.int64, len(rows))
+        ids = np.fromiter(chain.from_iterable(rows), np.int32, lengths.sum())
+        if self.ngrams > 1:
+            every = chain.from_iterable(map(self._hashes.__getitem__, chain.from_iterable(pieces)))
+            ids, lengths = self._with_ngrams(ids, np.fromiter(every, np.uint64, len(ids)), lengths)
+        ends = np.cumsum(lengths).tolist()
+        return [ids[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+
+    def tokens(self, text: str) -> list[str]:
+        """The tokens of a text, in the form in which they are counted and looked up."""
+        return [token for token, _, _ in self._spans(checked(text))]
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The words joined by blanks; padding and n-grams are left out, unknown words stand as <unk>."""
+        known = range(PADDING + 1, len(self.vocabulary))
+        return " ".join(self.vocabulary.tokens[number] for number in map(int, ids) if number in known)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What `from_dict` needs, as JSON can hold it."""
+        settings = {"pattern": self.pattern, "lowercase": self.lowercase, "ngrams": self.ngrams, "buckets": self.buckets}
+        return {"kind": self.kind, **settings, "tokens": self.vocabulary.tokens[len(SPECIALS) :]}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """The tokenizer that `to_dict` described."""
+        settings = {name: data[name] for name in ("pattern", "lowercase", "ngrams", "buckets")}
+        return cls(Vocabulary(data["tokens"]), **settings)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self).from_dict, (self.to_dict(),)
+
+    def _normal(self, token: str) -> str:
+        token = unicodedata.normalize("NFC", token).replace("’", "'")
+        return token.lower() if self.lowercase else token
+
+    def _id(self, token: str) -> int:
+        return self.vocabulary.id(token)
+
+    def _tokens(self, piece: str) -> list[str]:
+        return [self._normal(match.group()) for match in self._find(piece)]
+
+    def _spans(self, text: str) -> Iterator[tuple[str, int, int]]:
+        for piece in _BLANKLESS.finditer(text):
+            for match in self._find(piece.group()):
+                yield self._normal(match.group()), piece.start() + match.start(), piece.start() + match.end()
+
+    def _ngrams(self, hashes: np.ndarray, n: int) -> np.ndarray:
+        return (ngram_hashes(hashes, n) % np.uint64(self.buckets)).astype(np.int32) + np.int32(self.size - self.buckets)
+
+    def _with_ngrams(self, ids: np.ndarray, hashes: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Every text's ids followed by its n-grams' (flat, as `ids` and `hashes` are), and how many each text then has."""
+        counts = np.stack([np.maximum(lengths - k, 0) for k in range(self.ngrams)])  # (ngrams, texts)
+        text_starts = np.cumsum(lengths) - lengths
+        whole = counts.sum(0)
+        out = np.empty(whole.sum(), np.int32)
+        starts = np.cumsum(whole) - whole + np.cumsum(counts, 0) - counts  # where each text's block of each order begins
+        for k, count in enumerate(counts):
+            source = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)  # 0 … count − 1 for each text
+            values = ids if k == 0 else self._ngrams(hashes, k + 1)
+            out[source + np.repeat(starts[k], count)] = values[source + np.repeat(text_starts, count)]
+        return out, whole
+
+
+def _compiled(pattern: str) -> Callable[[str], Iterator[re.Match[str]]]:
+    try:
+        return re.compile(pattern).finditer
+    except re.error as error:
+        raise InputError(f"the pattern {pattern!r} is no regular expression: {error}") from None
