@@ -1,0 +1,275 @@
+"""Objectives: what a network is trained to make small, as named terms that are divided once.
+
+A loss is called with a model and a batch, asks `model(batch)` for logits and answers terms, each a sum over examples and the
+count it is to be divided by. Sum and count stay apart so that k micro-batches, or k processes, give exactly what one batch gives
+(E11): whoever trains adds the sums and divides once, by the sum of `counts(batch)`, which is known before any forward pass.
+
+Cross-entropy and its label smoothing: Szegedy et al., 2016. Multi-class margin: Crammer & Singer, 2001; its summed
+form: Weston & Watkins, 1999.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from weft.errors import InputError
+
+IGNORED = -100
+
+
+@dataclass
+class Term:
+    """One named part of an objective: `total`, a scalar sum over what was counted; `count`, what to divide it by; `weight`, its share."""
+
+    total: Tensor
+    count: float | Tensor
+    weight: float = 1.0
+
+    @property
+    def value(self) -> Tensor:
+        """total/count, a scalar; 0 (with a gradient of 0) where nothing was counted."""
+        count = torch.as_tensor(self.count, dtype=self.total.dtype, device=self.total.device)
+        return self.total / torch.where(count == 0, torch.ones_like(count), count) * (count != 0)
+
+
+class Loss(Protocol):
+    """What the training loop asks of an objective."""
+
+    def __call__(self, model: Any, batch: Any) -> dict[str, Term]:
+        """The terms of `batch` under `model`, by name."""
+        ...
+
+    def counts(self, batch: Any) -> dict[str, float]:
+        """The count of each term, from the batch alone."""
+        ...
+
+
+@dataclass
+class CrossEntropy:
+    """Cross-entropy of softmax(logits), −Σ_k y_k log ŷ_k, from logits (E14).
+
+    Targets: class ids (...), integers, where `ignore` marks positions that do not count; or soft labels (..., K), floats. Logits:
+    (..., K). `smoothing` ε mixes each target with the uniform distribution: (1 − ε)·y + ε/K. `class_weights` w (K) weigh each
+    class's part of the sum.
+
+    The count is what `torch.nn.functional.cross_entropy` divides by: the targets counted or, with class weights and ids, Σ w of
+    the targets; for soft labels the number of rows. Calling it raises InputError where targets and logits do not fit together, an
+    id is not a class, or the first logits it sees are probabilities already.
+    """
+
+    smoothing: float = 0.0
+    class_weights: Sequence[float] | None = None
+    ignore: int = IGNORED
+    _checked: bool = field(default=False, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.smoothing < 1:
+            raise InputError(f"label smoothing must lie in [0, 1), not {self.smoothing}")
+        _check_weights(self.class_weights)
+
+    def __call__(self, model: Any, batch: Any) -> dict[str, Term]:
+        logits, targets = _widened(model(batch)), _targets(batch)
+        if not self._checked:
+            _refuse_probabilities(logits)
+            self._checked = True
+        if targets.is_floating_point():
+            _check_same(logits, targets)
+            flat = targets.reshape(-1, logits.shape[-1]).to(logits.dtype)
+        else:
+            _check_leading(logits, targets)
+            flat = targets.reshape(-1).long()
+        weights = _as_weights(self.class_weights, logits)
+        settings: dict[str, Any] = {"weight": weights, "reduction": "sum", "label_smoothing": self.smoothing}
+        try:
+            total = F.cross_entropy(logits.reshape(-1, logits.shape[-1]), flat, ignore_index=self.ignore, **settings)
+        except IndexError as error:
+            raise _not_a_class(targets, logits.shape[-1], self.ignore) from error
+        return {"cross-entropy": Term(total, self._count(targets))}
+
+    def counts(self, batch: Any) -> dict[str, float]:
+        """What the term of `batch` is divided by, without a forward pass."""
+        return {"cross-entropy": float(self._count(_targets(batch)))}
+
+    def _count(self, targets: Tensor) -> float | Tensor:
+        if targets.is_floating_point():
+            return float(targets.numel() // targets.shape[-1])
+        return _id_count(targets, self.class_weights, self.ignore)
+
+
+@dataclass
+class BinaryCrossEntropy:
+    """Binary cross-entropy of σ(logits), softplus(o) − y·o, for labels that exclude one another or not (E14).
+
+    Targets: floats in [0, 1], shaped as the logits (B, K), or (B) for logits (B, 1); entries equal to `ignore` do not count.
+    The count is the number of entries, B·K, not of examples: total/count is torch's mean. Calling it raises InputError where
+    shapes do not fit.
+    """
+
+    ignore: int = IGNORED
+
+    def __call__(self, model: Any, batch: Any) -> dict[str, Term]:
+        targets = _targets(batch)
+        logits = _aligned(_widened(model(batch)), targets)
+        labels = targets.to(logits.dtype)
+        each = F.softplus(logits) - labels * logits
+        return {"binary": Term(each.masked_fill(targets == self.ignore, 0).sum(), _entry_count(targets, self.ignore))}
+
+    def counts(self, batch: Any) -> dict[str, float]:
+        """The number of entries that count, B·K where none is ignored."""
+        return {"binary": float(_entry_count(_targets(batch), self.ignore))}
+
+
+@dataclass
+class SquaredError:
+    """Squared error Σ (o − y)², no factor of ½. Targets as the outputs, or (B) for outputs (B, 1); the count is their number of
+    entries. Calling it raises InputError on other shapes."""
+
+    def __call__(self, model: Any, batch: Any) -> dict[str, Term]:
+        targets = _targets(batch)
+        outputs = _aligned(_widened(model(batch)), targets)
+        return {"squared": Term((outputs - targets.to(outputs.dtype)).square().sum(), float(targets.numel()))}
+
+    def counts(self, batch: Any) -> dict[str, float]:
+        """The number of target entries."""
+        return {"squared": float(_targets(batch).numel())}
+
+
+@dataclass
+class Hinge:
+    """Margin loss (E13). Its subgradient at the kink is 0.
+
+    Targets that are ids (...) with logits (..., K): max(0, 1 − (o_t − max_{i≠t} o_i)), Crammer & Singer's; with form="sum",
+    Σ_{i≠t} max(0, 1 − (o_t − o_i))/K, the one of torch's `multi_margin_loss`. Positions of id `ignore` do not count; with
+    `class_weights` w the term of target t is multiplied by w_t and the count is Σ w_t.
+    Targets that are floats 0 or 1, shaped as the logits (or (B) for (B, 1)): the binary form max(0, 1 − y·o) with y ∈ {−1, +1},
+    counted by entry; no class weights there. Raises InputError where targets and logits do not fit, or an id is not a class.
+    """
+
+    form: str = "max"
+    class_weights: Sequence[float] | None = None
+    ignore: int = IGNORED
+
+    def __post_init__(self) -> None:
+        if self.form not in ("max", "sum"):
+            raise InputError(f"the hinge's form must be 'max' or 'sum', not {self.form!r}")
+        _check_weights(self.class_weights)
+
+    def __call__(self, model: Any, batch: Any) -> dict[str, Term]:
+        logits, targets = _widened(model(batch)), _targets(batch)
+        total = self._binary(logits, targets) if targets.is_floating_point() else self._classes(logits, targets)
+        return {"hinge": Term(total, self._count(targets))}
+
+    def counts(self, batch: Any) -> dict[str, float]:
+        """What the term of `batch` is divided by, without a forward pass."""
+        return {"hinge": float(self._count(_targets(batch)))}
+
+    def _count(self, targets: Tensor) -> float | Tensor:
+        if targets.is_floating_point():
+            return _entry_count(targets, self.ignore)
+        return _id_count(targets, self.class_weights, self.ignore)
+
+    def _binary(self, logits: Tensor, targets: Tensor) -> Tensor:
+        if self.class_weights is not None:
+            raise InputError("class weights need targets that are class ids; these are floats")
+        sign = 2 * targets.to(logits.dtype) - 1
+        each = F.relu(1 - sign * _aligned(logits, targets))
+        return each.masked_fill(targets == self.ignore, 0).sum()
+
+    def _classes(self, logits: Tensor, targets: Tensor) -> Tensor:
+        _check_leading(logits, targets)
+        logits, targets = logits.reshape(-1, logits.shape[-1]), targets.reshape(-1).long()
+        real = targets != self.ignore
+        own = targets.masked_fill(~real, 0)[:, None]
+        try:
+            lead = 1 - logits.gather(-1, own) + logits  # (N, K)
+        except RuntimeError as error:
+            raise _not_a_class(targets, logits.shape[-1], self.ignore) from error
+        wrong = torch.ones_like(lead, dtype=torch.bool).scatter(-1, own, False)
+        lead = F.relu(lead.masked_fill(~wrong, -torch.inf))  # relu rather than clamp: clamp passes a gradient at the kink
+        each = lead.max(-1).values if self.form == "max" else lead.mean(-1)
+        weights = _as_weights(self.class_weights, logits)
+        if weights is not None:
+            each = each * weights[own[:, 0]]
+        return each.masked_fill(~real, 0).sum()
+
+
+LOSSES: Mapping[str, type[CrossEntropy | BinaryCrossEntropy | SquaredError | Hinge]] = {
+    "cross-entropy": CrossEntropy,
+    "binary": BinaryCrossEntropy,
+    "squared": SquaredError,
+    "hinge": Hinge,
+}
+
+
+def _widened(logits: Tensor) -> Tensor:
+    # Exponentials and long sums need more than half precision.
+    return logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
+
+
+def _targets(batch: Any) -> Tensor:
+    if batch.targets is None:
+        raise InputError("the batch has no targets to learn from")
+    return batch.targets
+
+
+def _check_weights(weights: Sequence[float] | None) -> None:
+    if weights is not None and any(not 0 <= float(weight) < float("inf") for weight in weights):
+        raise InputError(f"class weights must be finite and not negative, not {list(weights)}")
+
+
+def _as_weights(weights: Sequence[float] | None, logits: Tensor) -> Tensor | None:
+    if weights is None:
+        return None
+    if len(weights) != logits.shape[-1]:
+        raise InputError(f"there are {len(weights)} class weights for logits of {logits.shape[-1]} classes")
+    return torch.as_tensor(weights, dtype=logits.dtype, device=logits.device)
+
+
+def _id_count(ids: Tensor, weights: Sequence[float] | None, ignore: int) -> Tensor:
+    real = ids != ignore
+    if weights is None:
+        return real.sum()
+    table = torch.as_tensor(weights, dtype=torch.float64, device=ids.device)
+    return table[ids.masked_fill(~real, 0).clamp(0, len(table) - 1)].masked_fill(~real, 0).sum()
+
+
+def _entry_count(targets: Tensor, ignore: int) -> Tensor:
+    return (targets != ignore).sum()
+
+
+def _aligned(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Outputs in the shape of the targets: (B, 1) meets (B). Anything else that differs would broadcast into nonsense."""
+    if outputs.shape == (*targets.shape, 1):
+        return outputs.squeeze(-1)
+    _check_same(outputs, targets)
+    return outputs
+
+
+def _check_same(outputs: Tensor, targets: Tensor) -> None:
+    if outputs.shape != targets.shape:
+        found, needed = tuple(outputs.shape), tuple(targets.shape)
+        raise InputError(f"the model's outputs have shape {found}, the targets {needed}; they must be the same")
+
+
+def _check_leading(logits: Tensor, ids: Tensor) -> None:
+    if logits.shape[:-1] != ids.shape:
+        needed, found = (*ids.shape, "K"), tuple(logits.shape)
+        raise InputError(f"targets of shape {tuple(ids.shape)} are ids and need logits of shape {needed}, not {found}")
+
+
+def _not_a_class(ids: Tensor, classes: int, ignore: int) -> InputError:
+    wrong = ids[(ids != ignore) & ((ids < 0) | (ids >= classes))]
+    return InputError(f"target {int(wrong[0])} is not a class: ids go from 0 to {classes - 1}; {ignore} is for what does not count")
+
+
+def _refuse_probabilities(logits: Tensor) -> None:
+    """A softmax before this loss would be a second one: gradients shrink and nothing says so. Positive rows summing to 1 show it."""
+    rows = logits.detach().reshape(-1, logits.shape[-1])
+    if rows.shape[-1] > 1 and len(rows) and bool((rows >= 0).all()) and bool(((rows.sum(-1) - 1).abs() < 1e-5).all()):
+        raise InputError("the model gave probabilities (each row sums to 1) where logits are needed: leave out its softmax")
