@@ -1,0 +1,149 @@
+"""One rung, one seed: trained on train, its weights chosen on dev, measured on both, kept in a file so that it is never done twice."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from weft.data.examples import Splits, Table
+from weft.errors import InputError
+from weft.estimators.rungs import RUNGS
+from weft.estimators.text import TextClassifier, TextRegressor
+from weft.files import plain, read_json, write_json
+from weft.saving import folder_bytes
+
+BULK_TEXTS = 2000  # texts that the bulk speed is measured on
+LATENCY_TEXTS = 40  # texts that are answered one by one for the latency
+
+
+@dataclass
+class Run:
+    """What one training gave. predictions and confidences are of the split that is reported (test, or dev where there is none)."""
+
+    rung: str
+    seed: int
+    settings: dict[str, Any]
+    steps: int | None
+    epochs: float | None
+    best_step: int | None
+    train_seconds: float
+    dev: dict[str, float]
+    reported: dict[str, float]
+    example_scores: list[float]
+    predictions: list[Any]
+    confidences: list[float]
+    texts_per_second: float
+    latency_ms: float
+    parameters: int
+    bytes: int
+    fingerprint: str = ""
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+def texts_of(table: Table) -> list[Any]:
+    """What an estimator is fed: texts, or (text, pair) where the table holds pairs."""
+    pairs = table.pairs
+    return list(table.texts) if pairs is None else list(zip(table.texts, pairs, strict=True))
+
+
+def estimator_for(task: str, rung: str, settings: dict[str, Any], seed: int, **options: Any) -> Any:
+    """An unfitted estimator for this rung and task."""
+    kind = TextRegressor if task == "regression" else TextClassifier
+    return kind(model=rung, settings=settings or None, random_state=seed, **options)
+
+
+def carry_out(splits: Splits, rung: str, seed: int, settings: dict[str, Any], *, steps: int | None, callbacks: Sequence[Any] = (), **options: Any) -> Run:
+    """Trains and measures. `steps`: the budget of a neural rung; baselines are trained by scikit-learn to their end."""
+    neural = RUNGS[rung].engine == "neural"
+    estimator = estimator_for(splits.train.task, rung, settings, seed, **({"steps": steps} if neural and steps else {}), **options)
+    started = time.perf_counter()
+    validation = (texts_of(splits.dev), splits.dev.labels)
+    estimator.fit(texts_of(splits.train), splits.train.labels, validation, **({"callbacks": callbacks} if neural else {}))
+    seconds = time.perf_counter() - started
+    reported = splits.test if splits.test is not None else splits.dev
+    outputs = _outputs(estimator, texts_of(reported))
+    history = estimator.history_
+    bulk, latency = _speeds(estimator, texts_of(reported))
+    return Run(
+        rung, seed, settings, history and history.steps, history and history.epochs, history and history.best_step, seconds,
+        dev=estimator.evaluate(texts_of(splits.dev), splits.dev.labels), reported=estimator.evaluate(texts_of(reported), reported.labels),
+        example_scores=_example_scores(estimator.task_, outputs[0], reported.labels), predictions=outputs[0], confidences=outputs[1],
+        texts_per_second=bulk, latency_ms=latency, parameters=estimator.parameters_, bytes=_saved_bytes(estimator),
+    )  # fmt: skip
+
+
+def _outputs(estimator: Any, texts: list[Any]) -> tuple[list[Any], list[float]]:
+    """Predictions, and how sure each is (of several labels: of the least sure decision; of a number: nothing)."""
+    predictions = plain(list(estimator.predict(texts)))
+    if estimator.task_ == "regression":
+        return predictions, []
+    probabilities = estimator.predict_proba(texts)
+    sure = probabilities.max(1) if estimator.task_ == "classification" else np.abs(probabilities - 0.5).min(1) + 0.5
+    return predictions, [round(float(value), 6) for value in sure]
+
+
+def _example_scores(task: str, predictions: list[Any], labels: Sequence[Any]) -> list[float]:
+    """One number an example, higher is better, whose mean paired tests compare: right or wrong; F1 of the label sets; minus the squared error."""
+    if task == "classification":
+        return [float(predicted == label) for predicted, label in zip(predictions, labels, strict=True)]
+    if task == "regression":
+        return [-((predicted - label) ** 2) for predicted, label in zip(predictions, labels, strict=True)]
+    return [_set_f1(set(predicted), set(label)) for predicted, label in zip(predictions, labels, strict=True)]
+
+
+def _set_f1(predicted: set[str], true: set[str]) -> float:
+    return 2 * len(predicted & true) / (len(predicted) + len(true)) if predicted or true else 1.0
+
+
+def _speeds(estimator: Any, texts: list[Any]) -> tuple[float, float]:
+    """Texts per second in bulk, and the median milliseconds of one text by itself, from text to label."""
+    bulk = texts[:BULK_TEXTS]
+    started = time.perf_counter()
+    estimator.predict(bulk)
+    speed = len(bulk) / max(1e-9, time.perf_counter() - started)
+    times = []
+    for text in [texts[i] for i in np.linspace(0, len(texts) - 1, min(LATENCY_TEXTS, len(texts))).astype(int)]:
+        started = time.perf_counter()
+        estimator.predict([text])
+        times.append(time.perf_counter() - started)
+    return speed, 1000 * float(np.median(times))
+
+
+def _saved_bytes(estimator: Any) -> int:
+    with tempfile.TemporaryDirectory() as folder:
+        return folder_bytes(estimator.save(Path(folder) / "model"))
+
+
+def fingerprint(splits: Splits, rung: str, seed: int, settings: dict[str, Any], steps: int | None, version: str) -> str:
+    """What a kept run must agree in to be used again: every text and label, the rung, seed, settings, budget and version."""
+    digest = hashlib.sha256()
+    for table in (splits.train, splits.dev, splits.test):
+        for example in table.examples if table else ():
+            digest.update(repr((example.text, example.pair, example.label)).encode("utf-8", "surrogatepass"))
+        digest.update(b"|")
+    digest.update(json.dumps([rung, seed, settings, RUNGS[rung].settings, steps, version], sort_keys=True, default=list).encode())
+    return digest.hexdigest()[:32]
+
+
+def keep(run: Run, path: Path) -> None:
+    """Writes a finished run, atomically."""
+    write_json(path, asdict(run))
+
+
+def kept(path: Path, expected: str) -> Run | None:
+    """The finished run in this file, if it is one of exactly these data, settings and budget."""
+    if not path.exists():
+        return None
+    try:
+        run = Run(**read_json(path))
+    except (InputError, TypeError):
+        return None  # of another version: it is simply done again
+    return run if run.fingerprint == expected else None

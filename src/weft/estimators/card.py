@@ -1,0 +1,34 @@
+"""The model card that a model folder carries as its README.md: what it is, what it was trained on, how well it does, how to use it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from weft import __version__
+from weft.estimators.rungs import RUNGS
+
+
+def model_card(estimator: Any, metrics: dict[str, Any], data: str) -> str:
+    """Markdown with Hugging Face's header."""
+    rung, history = RUNGS[estimator.model], estimator.history_
+    classes = [str(label) for label in getattr(estimator, "classes_", [])]
+    lines = ["---", "library_name: weft", "tags: [text-classification]" if classes else "tags: [text-regression]", "---", ""]
+    lines += [f"# {estimator.model}: {estimator.task_}{' of pairs of texts' if estimator.pair_ else ''}", "", f"{rung.line} ({rung.paper}).", ""]
+    lines += ["| | |", "|---|---|", f"| made by | weft {__version__} |", f"| data | {data or 'given in Python'} |", f"| seed | {estimator.random_state} |"]
+    lines += [f"| parameters | {estimator.parameters_:,} |"]
+    if classes:
+        lines += [f"| classes | {', '.join(classes[:20])}{f' and {len(classes) - 20} more' if len(classes) > 20 else ''} |"]
+    if history is not None:
+        lines += [f"| training | {history.steps} steps ({history.epochs:.1f} epochs), best at step {history.best_step}, {history.seconds:.1f} s |"]
+    if estimator.settings:
+        lines += [f"| settings | `{json.dumps(estimator.settings, ensure_ascii=False, default=list)}` |"]
+    split = metrics.get("split")
+    scores = metrics.get(split, metrics) if isinstance(split, str) else metrics
+    numbers = {name: value for name, value in scores.items() if isinstance(value, int | float)}
+    if numbers:
+        lines += ["", f"## Metrics{f' on {split}' if split else ''}", "", "| metric | value |", "|---|---|"]
+        lines += [f"| {name} | {value:.4f} |" for name, value in numbers.items()]
+    lines += ["", "## Use", "", "```python", "import weft", "", 'model = weft.load("this-folder")']
+    lines += [f"model.predict([{'("a text", "another")' if estimator.pair_ else '"a text"'}])", "```", ""]
+    return "\n".join(lines)

@@ -1,0 +1,89 @@
+"""Classifier: any text encoder, pooled, under a linear layer or a small network; one text or a pair (E86's join), any number of outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import Module
+
+from weft.data.batch import Batch
+from weft.models.encoders import TextEncoder
+from weft.nn.activations import activation
+from weft.nn.pooling import Pooling
+
+
+@dataclass(frozen=True)
+class ClassifierConfig:
+    """The whole network, as it is written to config.json.
+
+    outputs: classes, labels, or 1 for a number. dropout: on the pooled vector and the hidden layers. head: sizes of hidden layers before
+    the last one. k: for k-max pooling; regions: for regional. pair: two texts, joined as [u; v; |u − v|; u ⊙ v].
+    """
+
+    vocabulary_size: int
+    outputs: int
+    encoder: str = "cnn"
+    encoder_settings: Mapping[str, Any] = field(default_factory=dict)
+    embedding_size: int = 128
+    pooling: str = "max"
+    k: int = 3
+    regions: int = 3
+    dropout: float = 0.5
+    word_dropout: float = 0.0
+    embedding_dropout: float = 0.0
+    head: tuple[int, ...] = ()
+    head_activation: str = "relu"
+    sparse: bool = False
+    pair: bool = False
+
+
+class Classifier(Module):
+    """Batch → logits (B, outputs)."""
+
+    def __init__(self, config: ClassifierConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = TextEncoder(
+            vocabulary_size=config.vocabulary_size, embedding_size=config.embedding_size,
+            encoder=config.encoder, encoder_settings=config.encoder_settings,
+            word_dropout=config.word_dropout, embedding_dropout=config.embedding_dropout, sparse=config.sparse,
+        )  # fmt: skip
+        self.pooling = Pooling(kind=config.pooling, size=self.encoder.output_size, k=config.k, regions=config.regions)
+        self.head = _head(self.pooling.output_size * (4 if config.pair else 1), config)
+
+    def forward(self, batch: Batch) -> Tensor:
+        vector = self.encode(batch)
+        if self.config.pair:
+            if batch.pair is None:
+                raise ValueError("this model compares two texts, but the batch holds one")
+            other = self.encode(batch.pair)
+            vector = torch.cat([vector, other, (vector - other).abs(), vector * other], dim=-1)
+        return self.head(vector)
+
+    def encode(self, batch: Batch) -> Tensor:
+        """The pooled vector of each text, (B, P)."""
+        hidden, mask = self.encoder(batch.inputs, batch.mask)
+        return self.pooling(hidden, mask)
+
+
+def _head(size: int, config: ClassifierConfig) -> nn.Sequential:
+    layers: list[Module] = [nn.Dropout(config.dropout)]
+    for width in config.head:
+        layers += [nn.Linear(size, width), _Activation(config.head_activation), nn.Dropout(config.dropout)]
+        size = width
+    last = nn.Linear(size, config.outputs)
+    nn.init.zeros_(last.bias)
+    return nn.Sequential(*layers, last)
+
+
+class _Activation(Module):
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.function = activation(name)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x)

@@ -1,0 +1,254 @@
+"""Encoders: vectors in, vectors out, (B, T, D), mask → (hidden (B, T', H), mask (B, T')); and text encoders, which take ids.
+
+Deep averaging (Iyyer et al., 2015), windows (Collobert et al., 2011), CNN (Kim, 2014; Kalchbrenner et al., 2014; Yu & Koltun, 2016),
+recurrent networks (Elman, 1990; Hochreiter & Schmidhuber, 1997; Cho et al., 2014), Transformer (Vaswani et al., 2017).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import Module
+
+from weft.nn.activations import activation
+from weft.nn.convolution import Convolution1d, Convolutions
+from weft.nn.dropout import VariationalDropout, WordDropout
+from weft.nn.embeddings import TokenEmbedding, bag, concatenated_windows
+from weft.nn.positions import LearnedPositions, SinusoidalPositions
+from weft.nn.recurrent import Recurrent
+from weft.nn.transformer import TransformerEncoder
+
+
+@dataclass(frozen=True)
+class BagConfig:
+    """The mean of the vectors: nothing to choose."""
+
+
+class BagEncoder(Module):
+    """One vector per row, the mean of its real vectors (E34): T' = 1."""
+
+    def __init__(self, input_size: int, config: BagConfig) -> None:
+        super().__init__()
+        self.output_size = input_size
+
+    def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        return bag(x, mask).unsqueeze(1), mask.any(1, keepdim=True)
+
+
+@dataclass(frozen=True)
+class WindowConfig:
+    """hidden_size: units per position; window: words on either side; activation: after the linear layer."""
+
+    hidden_size: int = 300
+    window: int = 2
+    activation: str = "tanh"
+
+
+class WindowEncoder(Module):
+    """Each position sees its window, concatenated, through one hidden layer (E33; Collobert et al., 2011)."""
+
+    def __init__(self, input_size: int, config: WindowConfig) -> None:
+        super().__init__()
+        self.window, self.output_size = config.window, config.hidden_size
+        self.linear = nn.Linear((2 * config.window + 1) * input_size, config.hidden_size)
+        self.activation = activation(config.activation)
+
+    def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        windows = concatenated_windows(x, mask, left=self.window, right=self.window)
+        return self.activation(self.linear(windows)) * mask.unsqueeze(-1), mask
+
+
+@dataclass(frozen=True)
+class CNNConfig:
+    """widths: words each kind of filter spans; filters: of each width; padding: "same", "narrow" or "wide" (E59; narrow and wide take one width)."""
+
+    filters: int = 100
+    widths: tuple[int, ...] = (3, 4, 5)
+    padding: str = "same"
+    activation: str = "relu"
+
+
+class CNNEncoder(Module):
+    """Parallel filters of several widths over the words (E58; Kim, 2014)."""
+
+    def __init__(self, input_size: int, config: CNNConfig) -> None:
+        super().__init__()
+        self.convolutions = Convolutions(input_size=input_size, filters=config.filters, widths=config.widths, padding=config.padding)
+        self.activation = activation(config.activation)
+        self.output_size = config.filters * len(config.widths)
+
+    def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        hidden, mask = self.convolutions(x, mask)
+        return self.activation(hidden) * mask.unsqueeze(-1), mask
+
+
+@dataclass(frozen=True)
+class DilatedCNNConfig:
+    """One convolution per entry of dilations, each of `filters` filters `width` words wide, with a residual connection; strides shorten the row."""
+
+    filters: int = 200
+    width: int = 3
+    dilations: tuple[int, ...] = (1, 2, 4)
+    stride: int = 1
+    layer_dropout: float = 0.1
+    activation: str = "relu"
+
+
+class DilatedCNNEncoder(Module):
+    """Stacked convolutions whose reach grows with their dilation (E61; Kalchbrenner et al., 2014; Yu & Koltun, 2016)."""
+
+    def __init__(self, input_size: int, config: DilatedCNNConfig) -> None:
+        super().__init__()
+        self.project = nn.Linear(input_size, config.filters)
+        self.layers = nn.ModuleList(
+            Convolution1d(input_size=config.filters, filters=config.filters, width=config.width, padding="same", dilation=dilation, stride=config.stride)
+            for dilation in config.dilations
+        )
+        self.dropout, self.activation = nn.Dropout(config.layer_dropout), activation(config.activation)
+        self.output_size, self.stride = config.filters, config.stride
+
+    def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        x = self.project(x) * mask.unsqueeze(-1)
+        for layer in self.layers:
+            hidden, mask = layer(x, mask)
+            hidden = self.dropout(self.activation(hidden))
+            x = (hidden if self.stride > 1 else hidden + x) * mask.unsqueeze(-1)
+        return x, mask
+
+
+@dataclass(frozen=True)
+class RecurrentConfig:
+    """cell: "elman", "lstm" or "gru"; dropout between layers; variational: one mask a sequence, on the states too (E70)."""
+
+    cell: str = "lstm"
+    hidden_size: int = 128
+    layers: int = 1
+    bidirectional: bool = False
+    layer_dropout: float = 0.0
+    variational: float = 0.0
+    activation: str = "tanh"
+
+
+class RecurrentEncoder(Module):
+    """A (deep, bidirectional) recurrent network, states of every position (E62–E76)."""
+
+    def __init__(self, input_size: int, config: RecurrentConfig) -> None:
+        super().__init__()
+        options: dict[str, Any] = {} if config.cell != "elman" else {"activation": config.activation}
+        self.recurrent = Recurrent(
+            cell=config.cell, input_size=input_size, hidden_size=config.hidden_size, layers=config.layers,
+            bidirectional=config.bidirectional, dropout=config.layer_dropout, variational=config.variational, **options,
+        )  # fmt: skip
+        self.output_size = self.recurrent.output_size
+
+    def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        hidden, mask = self.recurrent(x, mask)
+        return hidden, mask
+
+
+@dataclass(frozen=True)
+class TransformerConfig:
+    """positions: "sinusoidal", "learned" (at most `maximum_positions` long) or "none"; inner: the feed-forward layer's size, 0 for 4 · hidden_size."""
+
+    hidden_size: int = 128
+    layers: int = 2
+    heads: int = 4
+    inner: int = 0
+    layer_dropout: float = 0.1
+    norm: str = "pre"
+    positions: str = "sinusoidal"
+    maximum_positions: int = 512
+    activation: str = "gelu"
+
+
+class Transformer(Module):
+    """Self-attention blocks over positions added to the vectors (E94–E99; Vaswani et al., 2017)."""
+
+    def __init__(self, input_size: int, config: TransformerConfig) -> None:
+        super().__init__()
+        self.project = nn.Identity() if input_size == config.hidden_size else nn.Linear(input_size, config.hidden_size)
+        if config.positions == "learned":
+            self.positions: Module = LearnedPositions(length=config.maximum_positions, size=config.hidden_size)
+        elif config.positions == "sinusoidal":
+            self.positions = SinusoidalPositions(size=config.hidden_size)
+        elif config.positions == "none":
+            self.positions = nn.Identity()
+        else:
+            raise ValueError(f'positions must be "sinusoidal", "learned" or "none", not {config.positions!r}')
+        self.dropout = nn.Dropout(config.layer_dropout)
+        self.encoder = TransformerEncoder(
+            layers=config.layers, size=config.hidden_size, heads=config.heads, inner=config.inner or 4 * config.hidden_size,
+            dropout=config.layer_dropout, norm=config.norm, activation=config.activation,
+        )  # fmt: skip
+        self.output_size = config.hidden_size
+
+    def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        hidden, mask = self.encoder(self.dropout(self.positions(self.project(x))), mask)
+        return hidden, mask
+
+
+ENCODERS: dict[str, tuple[type, type[Module]]] = {
+    "bag": (BagConfig, BagEncoder),
+    "window": (WindowConfig, WindowEncoder),
+    "cnn": (CNNConfig, CNNEncoder),
+    "dilated-cnn": (DilatedCNNConfig, DilatedCNNEncoder),
+    "recurrent": (RecurrentConfig, RecurrentEncoder),
+    "transformer": (TransformerConfig, Transformer),
+}
+
+
+def make_encoder(name: str, input_size: int, settings: Mapping[str, Any]) -> Module:
+    """The encoder of this name in ENCODERS. Raises ValueError for an unknown name or setting, with those that exist."""
+    if name not in ENCODERS:
+        raise ValueError(f"no encoder {name!r}; there are {', '.join(ENCODERS)}")
+    config_type, encoder_type = ENCODERS[name]
+    known = {field.name for field in fields(config_type)}
+    if unknown := sorted(set(settings) - known):
+        raise ValueError(f"encoder {name!r} has no setting {', '.join(unknown)}; it has {', '.join(sorted(known)) or 'none'}")
+    return encoder_type(input_size, config_type(**settings))
+
+
+class TextEncoder(Module):
+    """Token ids (B, T) → embeddings → dropout → encoder → (hidden (B, T', H), mask).
+
+    word_dropout replaces whole tokens by the unknown one; embedding_dropout drops whole columns, the same at every position (E70).
+    A bag over a large table never holds the (B, T, D) vectors: they are summed where they are looked up.
+    """
+
+    def __init__(
+        self,
+        *,
+        vocabulary_size: int,
+        embedding_size: int,
+        encoder: str,
+        encoder_settings: Mapping[str, Any],
+        word_dropout: float = 0.0,
+        embedding_dropout: float = 0.0,
+        sparse: bool = False,
+    ) -> None:
+        super().__init__()
+        self.embedding = TokenEmbedding(vocabulary_size=vocabulary_size, size=embedding_size, sparse=sparse)
+        self.word_dropout, self.word_dropout_rate = WordDropout(word_dropout), word_dropout
+        self.embedding_dropout = VariationalDropout(embedding_dropout)
+        self.encoder = make_encoder(encoder, embedding_size, encoder_settings)
+        self.output_size: int = self.encoder.output_size  # type: ignore[assignment]
+
+    def forward(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        if isinstance(self.encoder, BagEncoder):
+            return self.averaged(ids, mask)
+        x = self.embedding_dropout(self.embedding(self.word_dropout(ids)))
+        hidden, mask = self.encoder(x, mask)
+        return hidden, mask
+
+    def averaged(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """The bag's mean in one pass over the table; word dropout leaves words out of it (Iyyer et al., 2015)."""
+        kept = mask
+        if self.training and self.word_dropout_rate:
+            kept = mask & (torch.rand(ids.shape, device=ids.device) >= self.word_dropout_rate)
+            kept = torch.where(kept.any(1, keepdim=True), kept, mask)  # a row never loses all its words
+        mean = self.embedding.mean(ids, kept)
+        return self.embedding_dropout(mean.unsqueeze(1)), mask.any(1, keepdim=True)

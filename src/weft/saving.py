@@ -1,0 +1,83 @@
+"""A model folder ↔ what is in it: config.json, model.safetensors, tokenizer.json, metrics.json, README.md. Numbers and text, never code.
+
+config.json is written last and holds the sha256 of the others, so that a folder is either whole or refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save
+
+from weft.errors import InputError
+from weft.files import atomic_write, read_json, sha256, write_json
+
+FORMAT = "weft-model-1"
+
+
+@dataclass
+class SavedModel:
+    """What a model folder holds: the config, arrays by name, and what the tokenizer and the metrics files say (None, {} where absent)."""
+
+    config: dict[str, Any]
+    arrays: dict[str, np.ndarray]
+    tokenizer: dict[str, Any] | None
+    metrics: dict[str, Any]
+
+
+def write_model(
+    folder: str | Path,
+    *,
+    config: Mapping[str, Any],
+    arrays: Mapping[str, np.ndarray],
+    card: str,
+    tokenizer: Mapping[str, Any] | None = None,
+    metrics: Mapping[str, Any] | None = None,
+) -> Path:
+    """Writes the folder, each file atomically, config.json last. Raises InputError where `folder` is a file."""
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise InputError("is a file; a model is saved as a folder", str(folder))
+    folder.mkdir(parents=True, exist_ok=True)
+    with atomic_write(folder / "model.safetensors", "wb") as file:
+        file.write(save({name: np.ascontiguousarray(array) for name, array in arrays.items()}, {"format": "pt"}))
+    if tokenizer is not None:
+        write_json(folder / "tokenizer.json", dict(tokenizer))
+    write_json(folder / "metrics.json", dict(metrics or {}))
+    with atomic_write(folder / "README.md") as file:
+        file.write(card)
+    names = ["model.safetensors"] + (["tokenizer.json"] if tokenizer is not None else [])
+    write_json(folder / "config.json", {"format": FORMAT, **config, "files": {name: sha256(folder / name) for name in names}})
+    return folder
+
+
+def read_model(folder: str | Path) -> SavedModel:
+    """Reads and checks a model folder. Raises InputError where it is absent, not a weft model, incomplete or altered."""
+    folder = Path(folder)
+    if not folder.is_dir() or not (folder / "config.json").exists():
+        raise InputError("is not a model folder (no config.json in it); weft train DATA --out FOLDER makes one", str(folder))
+    config = read_json(folder / "config.json")
+    if not isinstance(config, dict) or config.get("format") != FORMAT:
+        raise InputError(f"is not a weft model of format {FORMAT}", str(folder / "config.json"))
+    for name, digest in config["files"].items():
+        if not (folder / name).exists():
+            raise InputError("is missing: the model folder is incomplete", str(folder / name))
+        if sha256(folder / name) != digest:
+            raise InputError("differs from what config.json says was saved: the folder was altered or half copied", str(folder / name))
+    try:
+        arrays = load_file(folder / "model.safetensors")
+    except SafetensorError as error:
+        raise InputError(f"is not readable as safetensors ({error})", str(folder / "model.safetensors")) from error
+    tokenizer = read_json(folder / "tokenizer.json") if "tokenizer.json" in config["files"] else None
+    metrics = read_json(folder / "metrics.json") if (folder / "metrics.json").exists() else {}
+    return SavedModel(config, arrays, tokenizer, metrics)
+
+
+def folder_bytes(folder: str | Path) -> int:
+    """The size on disk of what prediction needs, in bytes: weights, tokenizer, config."""
+    return sum((Path(folder) / name).stat().st_size for name in ("model.safetensors", "tokenizer.json", "config.json") if (Path(folder) / name).exists())

@@ -1,0 +1,64 @@
+"""Everything a resumed run needs, in one file that is either whole or absent: tensors as safetensors, the rest as JSON in its header."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_bytes
+from torch import Tensor
+
+from weft.errors import InputError
+from weft.files import atomic_write
+
+FORMAT = "weft-checkpoint-1"
+
+
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Writes a nest of dicts, lists, tensors and JSON values atomically: a reader sees the old file or the new one, never half."""
+    tensors: dict[str, Tensor] = {}
+    header = json.dumps(_take_tensors(state, tensors, ""), allow_nan=True)
+    data = to_bytes(tensors, {"format": FORMAT, "state": header})
+    with atomic_write(path, "wb") as file:
+        file.write(data)
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """What `save_checkpoint` was given, bit for bit. Raises InputError if the file is not such a checkpoint."""
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != FORMAT:
+                raise InputError("not a weft checkpoint; start without --resume", str(path))
+            return _put_tensors(json.loads(metadata["state"]), {name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+    except (SafetensorError, OSError, json.JSONDecodeError) as error:
+        raise InputError(f"unreadable checkpoint ({error}); start without --resume", str(path)) from error
+
+
+def _take_tensors(value: Any, tensors: dict[str, Tensor], name: str) -> Any:
+    if isinstance(value, Tensor):
+        tensors[name] = value.detach().to("cpu", copy=True).contiguous()
+        return {"$tensor": name}
+    if isinstance(value, dict):
+        return {"$dict": [[key, _take_tensors(item, tensors, f"{name}/{key}")] for key, item in value.items()]}
+    if isinstance(value, list | tuple):
+        return [_take_tensors(item, tensors, f"{name}/{i}") for i, item in enumerate(value)]
+    return value
+
+
+def _put_tensors(value: Any, tensors: dict[str, Tensor]) -> Any:
+    if isinstance(value, dict):
+        if "$tensor" in value:
+            return tensors[value["$tensor"]]
+        return {key: _put_tensors(item, tensors) for key, item in value["$dict"]}
+    if isinstance(value, list):
+        return [_put_tensors(item, tensors) for item in value]
+    return value
+
+
+def snapshot(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A copy of a state dict that later training steps do not change."""
+    return {name: torch.clone(tensor.detach()) for name, tensor in state.items()}

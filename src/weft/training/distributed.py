@@ -1,0 +1,112 @@
+"""Many processes, one training: `torchrun --nproc-per-node 2 -m weft train …` (DistributedDataParallel; gloo on CPUs, nccl on GPUs).
+
+Nothing else in weft imports torch.distributed. In a single process every function here is the identity, so callers never ask.
+A step's batch is cut among the ranks and each loss term is divided by its count over all of them (E11): two ranks do what one does.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import torch
+import torch.distributed as torch_distributed
+from torch import Tensor
+from torch.nn import Module
+from torch.nn.parallel import DistributedDataParallel
+
+from weft.data.batch import Batch
+from weft.errors import InputError
+
+
+def rank() -> int:
+    """This process's number, 0 in a run of one."""
+    return torch_distributed.get_rank() if _running() else 0
+
+
+def ranks() -> int:
+    """How many processes train together."""
+    return torch_distributed.get_world_size() if _running() else 1
+
+
+def is_main() -> bool:
+    """Whether this is the process that writes files and speaks."""
+    return rank() == 0
+
+
+@contextmanager
+def process_group(device: torch.device) -> Iterator[None]:
+    """Joins the group that torchrun describes in the environment, if there is one, and leaves it at the end."""
+    if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ or _running():
+        yield
+        return
+    torch_distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield
+    finally:
+        torch_distributed.destroy_process_group()
+
+
+def wrap(model: Module, device: torch.device) -> Module:
+    """The model whose backward pass averages gradients over ranks; the model itself in a run of one."""
+    if ranks() == 1:
+        return model
+    return DistributedDataParallel(model, device_ids=[device] if device.type == "cuda" else None)
+
+
+def without_averaging(model: Module, last: bool) -> Any:
+    """A context in which gradients only accumulate here; with `last` they are exchanged."""
+    if isinstance(model, DistributedDataParallel) and not last:
+        return model.no_sync()
+    return nullcontext()
+
+
+def shard(batch: Batch) -> tuple[Batch, float]:
+    """This rank's rows of the batch, and the weight of their loss: 0.0 for a rank that got none and only keeps step."""
+    count = ranks()
+    if count == 1:
+        return batch, 1.0
+    if len(batch) <= rank():
+        return batch.rows(slice(0, 1)), 0.0
+    return batch.rows(slice(rank(), None, count)), 1.0
+
+
+def sum_over_ranks(values: dict[str, float], device: torch.device) -> dict[str, float]:
+    """Each value summed over the ranks (every rank must hold the same keys)."""
+    if ranks() == 1:
+        return values
+    names = sorted(values)
+    total = torch.tensor([values[name] for name in names], dtype=torch.float64, device=device)
+    torch_distributed.all_reduce(total)
+    return dict(zip(names, total.tolist(), strict=True))
+
+
+def agree(value: float, device: torch.device) -> float:
+    """Rank 0's value, on every rank: decisions (early stopping) must not fall apart over the last bit."""
+    if ranks() == 1:
+        return value
+    shared: Tensor = torch.tensor([value], dtype=torch.float64, device=device)
+    torch_distributed.broadcast(shared, 0)
+    return float(shared.item())
+
+
+def wait() -> None:
+    """Until every rank is here."""
+    if ranks() > 1:
+        torch_distributed.barrier()
+
+
+def local_device(device: torch.device) -> torch.device:
+    """The GPU of this rank when several share a machine; raises InputError where there are fewer GPUs than ranks."""
+    local = int(os.environ.get("LOCAL_RANK", "0"))
+    if device.type != "cuda" or "RANK" not in os.environ:
+        return device
+    if local >= torch.cuda.device_count():
+        raise InputError(f"rank {local} has no GPU: this machine has {torch.cuda.device_count()}; start no more ranks than GPUs, or add --device cpu")
+    return torch.device("cuda", local)
+
+
+def _running() -> bool:
+    return torch_distributed.is_available() and torch_distributed.is_initialized()
