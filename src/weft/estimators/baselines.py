@@ -37,12 +37,14 @@ TASKS: dict[str, tuple[str, ...]] = {
     "perceptron": ("classification", "multi-label"),
 }
 
+# Chosen by cross-validation on the training parts of TREC, AG News (10,000) and MR, and on SST-2's development set. A minimum count
+# of 2 costs nothing there and makes models five times smaller, but it loses a point or two where there are only hundreds of texts.
 DEFAULTS: dict[str, dict[str, Any]] = {
     "majority": {},
     "naive-bayes": {"ngrams": 2, "minimum_count": 1, "alpha": 0.5},
     "logistic": {"ngrams": 2, "minimum_count": 1, "sublinear": True, "C": 10.0},
     "svm": {"ngrams": 2, "minimum_count": 1, "sublinear": True, "C": 1.0},
-    "perceptron": {"ngrams": 2, "minimum_count": 1, "sublinear": True, "epochs": 10, "average": True},
+    "perceptron": {"ngrams": 2, "minimum_count": 1, "sublinear": True, "epochs": 5, "average": True},
 }
 
 SEEDED = frozenset({"svm", "perceptron"})  # the others give the same model whatever the seed
