@@ -1,0 +1,26 @@
+"""Masks: (B, T) bool, True = real, and the few things that every layer does with them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def check(x: Tensor, mask: Tensor) -> None:
+    """Raises ValueError unless x is (B, T, D) with T ≥ 1 and mask is (B, T) bool."""
+    if x.dim() != 3 or x.shape[1] == 0:
+        raise ValueError(f"expected (batch, time, size) with at least one step, got {tuple(x.shape)}")
+    if mask.shape != x.shape[:2]:
+        raise ValueError(f"a mask of {tuple(mask.shape)} does not fit an input of {tuple(x.shape)}: it must be {tuple(x.shape[:2])}")
+    if mask.dtype != torch.bool:
+        raise ValueError(f"a mask is bool, True = real, not {mask.dtype}")
+
+
+def zeroed(x: Tensor, mask: Tensor) -> Tensor:
+    """x (B, T, D) with zeros where nothing is real; whatever stood there, NaN too, is gone."""
+    return x.masked_fill(~mask.unsqueeze(-1), 0.0)
+
+
+def from_lengths(lengths: Tensor, length: int) -> Tensor:
+    """(B,) counts of real steps -> (B, length) mask, real steps first."""
+    return torch.arange(length, device=lengths.device) < lengths.unsqueeze(-1)
