@@ -10,6 +10,7 @@ from typing import Any, Protocol, Self
 
 import numpy as np
 
+from weft.data.vocabulary import PADDING
 from weft.errors import InputError
 
 log = logging.getLogger("weft")
@@ -31,7 +32,7 @@ class Tokenizer(Protocol):
     """Text to ids and back. Id 0 is padding and id 1 the unknown token in every kind; an empty text has no ids.
 
     A lone surrogate (half a character, which UTF-8 cannot hold) counts as U+FFFD, the replacement character.
-    encode and encode_ids raise InputError for what is not text.
+    encode and encode_ids raise InputError for what is not text, decode for an id that is not in 0 … size − 1.
     """
 
     @property
@@ -69,3 +70,25 @@ def checked_all(texts: Iterable[str]) -> list[str]:
     if repaired:
         log.warning("%d of %d texts held lone surrogates, which became U+FFFD", repaired, len(given))
     return clean
+
+
+def training_texts(texts: Iterable[str]) -> list[str]:
+    """The texts a vocabulary is learnt from, checked; InputError where there are none."""
+    clean = checked_all(texts)
+    if not clean:
+        raise InputError("a tokenizer learns from texts, and there are none")
+    return clean
+
+
+def checked_ids(ids: Iterable[int], size: int) -> list[int]:
+    """The ids as ints, without padding; InputError where one is not in 0 … size − 1."""
+    numbers = [int(number) for number in ids]
+    if numbers and not 0 <= min(numbers) <= max(numbers) < size:
+        raise InputError(f"ids run from 0 to {size - 1} here, not from {min(numbers)} to {max(numbers)}")
+    return [number for number in numbers if number != PADDING]
+
+
+def rows_of(flat: np.ndarray, lengths: np.ndarray) -> list[np.ndarray]:
+    """A flat array cut into rows of these lengths (views of it)."""
+    ends = np.cumsum(lengths).tolist()
+    return [flat[start:end] for start, end in zip([0, *ends], ends, strict=False)]

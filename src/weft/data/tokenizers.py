@@ -1,40 +1,50 @@
-"""The tokenizers there are, by name, and how one is trained or read back."""
+"""The tokenizers there are, by name; one is trained by `train_tokenizer` and read back by `tokenizer_from_dict`."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from weft.data.characters import ByteTokenizer, CharacterTokenizer
 from weft.data.encoding import Encoding, Tokenizer
-from weft.data.words import WordTokenizer
+from weft.data.subwords import BytePairTokenizer, WordPieceTokenizer
+from weft.data.words import HashingTokenizer, WhitespaceTokenizer, WordTokenizer
 from weft.errors import InputError
 
-__all__ = ["TOKENIZERS", "Encoding", "Tokenizer", "WordTokenizer", "tokenizer_from_dict", "train_tokenizer"]
+__all__ = ["TOKENIZERS", "Encoding", "Tokenizer", "tokenizer_from_dict", "train_tokenizer"]
 
 TOKENIZERS: dict[str, Any] = {
     "words": WordTokenizer,
+    "whitespace": WhitespaceTokenizer,
+    "characters": CharacterTokenizer,
+    "bytes": ByteTokenizer,
+    "hashing": HashingTokenizer,
+    "bpe": BytePairTokenizer,
+    "wordpiece": WordPieceTokenizer,
 }
 
 
 def train_tokenizer(kind: str, texts: Iterable[str], **settings: Any) -> Tokenizer:
-    """The tokenizer of this kind, trained on `texts`. InputError names an unknown kind or setting and lists those there are."""
+    """A tokenizer of this kind, trained on `texts`. InputError for a kind or a setting there is not, naming those there are."""
     train = _class_of(kind).train
-    names = TOKENIZERS[kind].settings
-    if strange := sorted(set(settings) - set(names)):
-        raise InputError(f"a {kind!r} tokenizer has no setting {strange[0]!r}; it has {', '.join(names) or 'none'}")
+    names = [name for name in inspect.signature(train).parameters if name != "texts"]
+    for name in settings:
+        if name not in names:
+            raise InputError(f"a {kind!r} tokenizer has no setting {name!r}; it has {', '.join(names) or 'none'}")
     return train(texts, **settings)
 
 
 def tokenizer_from_dict(data: Mapping[str, Any]) -> Tokenizer:
-    """The tokenizer that `to_dict` described. InputError where the description is of no kind there is, or is incomplete."""
-    made = _class_of(data.get("kind", "(none named)"))
+    """The tokenizer that its `to_dict` described. InputError where that names no kind there is, or is incomplete."""
+    made = _class_of(data.get("kind"))
     try:
         return made.from_dict(data)
-    except (KeyError, TypeError) as error:
-        raise InputError(f"this description of a {data['kind']!r} tokenizer is incomplete or wrong: {error!r}") from None
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"not a description of a {data['kind']!r} tokenizer: {type(error).__name__} {error}") from None
 
 
-def _class_of(kind: str) -> Any:
+def _class_of(kind: Any) -> Any:
     if kind not in TOKENIZERS:
         raise InputError(f"there is no tokenizer {kind!r}; there are {', '.join(TOKENIZERS)}")
     return TOKENIZERS[kind]

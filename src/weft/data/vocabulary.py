@@ -5,10 +5,12 @@ Ids 0 and 1 are the same in every vocabulary: padding, and whatever the vocabula
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 
 from weft.errors import InputError
 
+log = logging.getLogger("weft")
 PADDING, UNKNOWN = 0, 1
 SPECIALS = ("<pad>", "<unk>")
 
@@ -43,7 +45,13 @@ class Vocabulary:
             raise InputError(f"maximum_size counts {' and '.join(SPECIALS)} too: it must be at least 2, not {maximum_size}")
         kept = (token for token, count in counts.items() if count >= minimum_count and token not in SPECIALS)
         ordered = sorted(kept, key=lambda token: (-counts[token], token))
-        return cls(ordered if maximum_size is None else ordered[: maximum_size - len(SPECIALS)])
+        if maximum_size is not None:
+            ordered = ordered[: maximum_size - len(SPECIALS)]
+        if len(ordered) < len(counts):
+            log.info(
+                "vocabulary: %d of %d distinct tokens kept (%s, %s)", len(ordered), len(counts), f"{minimum_count=}", f"{maximum_size=}"
+            )
+        return cls(ordered)
 
     def id(self, token: str) -> int:
         """The token's id, 1 where it is unknown."""

@@ -14,9 +14,9 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from weft.data.encoding import Encoding, checked, checked_all
+from weft.data.encoding import Encoding, checked, checked_all, checked_ids, rows_of, training_texts
 from weft.data.hashing import ngram_hashes, word_hash
-from weft.data.vocabulary import PADDING, SPECIALS, Vocabulary
+from weft.data.vocabulary import SPECIALS, Vocabulary
 from weft.errors import InputError
 
 # Signs that stand on or between the letters of a word but are no letters to `re`: accents, vowel signs, joiners.
@@ -45,8 +45,10 @@ WORDS = "|".join(
         rf"[^\s{_INVISIBLE}][{_MARKS}]*",
     )
 )
+_STRAIGHT = str.maketrans("’‘“”", "''\"\"")
 NONBLANK = r"\S+"
 _BLANKLESS = re.compile(NONBLANK)
+HASHING_BUCKETS = 1 << 15
 _MEMO_LENGTH, _MEMO_SIZE = 64, 1 << 20
 
 
@@ -66,36 +68,50 @@ class _Memo(dict[str, tuple[int, ...]]):
 class WordTokenizer:
     """Words, numbers and single punctuation marks, by a vocabulary learnt in training.
 
-    The text is cut at blanks, and each piece by `pattern`, which therefore never sees past a blank. The
-    default pattern keeps u.s., 3.14, o'brien, ... and -lrb- whole, cuts contractions as treebanks do (do|n't, it|'s) so that raw
-    and treebank text give the same tokens and all negations share one, cuts hyphenated words at the hyphen, and takes each
-    Chinese or Japanese character alone. Invisible control characters are dropped. A token's form is lower-cased (`lowercase`), in
-    Unicode's composed form, with ' for ’; its offsets are those of the characters in the text as given.
+    The text is cut at blanks, and each piece by `pattern`, which therefore never sees past a blank. The default pattern keeps
+    u.s., 3.14, o'brien, ... and -lrb- whole, cuts contractions as treebanks do (do|n't, it|'s) so that raw and treebank text give
+    the same tokens and all negations share one, cuts hyphenated words at the hyphen, and takes each Chinese or Japanese character
+    alone. Invisible control characters are dropped. A token's form is lower-cased (`lowercase`), in Unicode's composed form, with
+    straight quotation marks; its offsets are those of the characters in the text as given.
 
-    ngrams = n > 1: after the ids of the words come those of their runs of 2 … n neighbours, len(vocabulary) + hash mod
-    `buckets` (E35): unknown words take part by their letters, collisions share an id.
+    ngrams = n > 1: after the ids of the words come those of their runs of 2 … n neighbours, shortest runs first, each
+    len(vocabulary) + hash mod `buckets` (E35): unknown words take part by their letters, collisions share an id. With ngrams = 1
+    there are no buckets, whatever their number.
+    Raises InputError for a pattern that is no regular expression, ngrams < 1, or n-grams without buckets.
     """
 
     kind: ClassVar[str] = "words"
-    settings: ClassVar[tuple[str, ...]] = ("minimum_count", "maximum_size", "pattern", "lowercase", "ngrams", "buckets")
 
     def __init__(self, vocabulary: Vocabulary, *, pattern: str = WORDS, lowercase: bool = True, ngrams: int = 1, buckets: int = 0) -> None:
-        if ngrams < 1 or buckets < 0 or (ngrams > 1) != (buckets > 0):
-            raise InputError(f"ngrams above 1 need buckets, and buckets need them: not {ngrams=} with {buckets=}")
-        self.vocabulary, self.pattern, self.lowercase, self.ngrams, self.buckets = vocabulary, pattern, lowercase, ngrams, buckets
+        if ngrams < 1:
+            raise InputError(f"ngrams must be at least 1, not {ngrams}")
+        if ngrams > 1 and buckets < 1:
+            raise InputError(f"n-grams need buckets to be hashed into, some 10,000 or more: not {buckets} with {ngrams=}")
+        self.vocabulary, self.pattern, self.lowercase = vocabulary, pattern, lowercase
+        self.ngrams, self.buckets = ngrams, buckets if ngrams > 1 else 0
         self._find = _compiled(pattern)
         self._ids = _Memo(lambda piece: tuple(map(self._id, self._tokens(piece))))
         self._hashes = _Memo(lambda piece: tuple(map(word_hash, self._tokens(piece))))
 
     @classmethod
-    def train(cls, texts: Iterable[str], *, minimum_count: int = 1, maximum_size: int | None = None, **settings: Any) -> Self:
-        """Learns the vocabulary of `texts` (Vocabulary.build); `settings` are the constructor's."""
-        tokenizer = cls(Vocabulary(()), **settings)
-        counts: Counter[str] = Counter()
-        for piece, count in Counter(chain.from_iterable(map(str.split, checked_all(texts)))).items():
-            for token in tokenizer._tokens(piece):
-                counts[token] += count
-        return cls(Vocabulary.build(counts, minimum_count, maximum_size), **settings)
+    def train(
+        cls,
+        texts: Iterable[str],
+        *,
+        minimum_count: int = 1,
+        maximum_size: int | None = None,
+        pattern: str = WORDS,
+        lowercase: bool = True,
+        ngrams: int = 1,
+        buckets: int = 0,
+    ) -> Self:
+        """Learns the vocabulary of `texts`: minimum_count and maximum_size (which leaves the buckets out) as in Vocabulary.build.
+
+        Raises InputError where there are no texts, or what is there is no text.
+        """
+        tokenizer = cls(Vocabulary(()), pattern=pattern, lowercase=lowercase, ngrams=ngrams, buckets=buckets)
+        tokenizer._learn(texts, minimum_count, maximum_size)
+        return tokenizer
 
     @property
     def size(self) -> int:
@@ -122,8 +138,7 @@ class WordTokenizer:
         if self.ngrams > 1:
             every = chain.from_iterable(map(self._hashes.__getitem__, chain.from_iterable(pieces)))
             ids, lengths = self._with_ngrams(ids, np.fromiter(every, np.uint64, len(ids)), lengths)
-        ends = np.cumsum(lengths).tolist()
-        return [ids[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+        return rows_of(ids, lengths)
 
     def tokens(self, text: str) -> list[str]:
         """The tokens of a text, in the form in which they are counted and looked up."""
@@ -131,8 +146,8 @@ class WordTokenizer:
 
     def decode(self, ids: Iterable[int]) -> str:
         """The words joined by blanks; padding and n-grams are left out, unknown words stand as <unk>."""
-        known = range(PADDING + 1, len(self.vocabulary))
-        return " ".join(self.vocabulary.tokens[number] for number in map(int, ids) if number in known)
+        words = len(self.vocabulary)
+        return " ".join(self.vocabulary.tokens[number] for number in checked_ids(ids, self.size) if number < words)
 
     def to_dict(self) -> dict[str, Any]:
         """What `from_dict` needs, as JSON can hold it."""
@@ -148,8 +163,16 @@ class WordTokenizer:
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self).from_dict, (self.to_dict(),)
 
+    def _learn(self, texts: Iterable[str], minimum_count: int, maximum_size: int | None) -> None:
+        counts: Counter[str] = Counter()
+        for piece, count in Counter(chain.from_iterable(map(str.split, training_texts(texts)))).items():
+            for token in self._tokens(piece):
+                counts[token] += count
+        self.vocabulary = Vocabulary.build(counts, minimum_count, maximum_size)
+        self._ids.clear()
+
     def _normal(self, token: str) -> str:
-        token = unicodedata.normalize("NFC", token).replace("’", "'")
+        token = unicodedata.normalize("NFC", token).translate(_STRAIGHT)
         return token.lower() if self.lowercase else token
 
     def _id(self, token: str) -> int:
@@ -178,6 +201,84 @@ class WordTokenizer:
             values = ids if k == 0 else self._ngrams(hashes, k + 1)
             out[source + np.repeat(starts[k], count)] = values[source + np.repeat(text_starts, count)]
         return out, whole
+
+
+class WhitespaceTokenizer(WordTokenizer):
+    """What stands between blanks, exactly as it stands there: for text that is tokenised already.
+
+    Lower-cased only where asked; n-grams as in WordTokenizer.
+    """
+
+    kind: ClassVar[str] = "whitespace"
+
+    def __init__(self, vocabulary: Vocabulary, *, lowercase: bool = False, ngrams: int = 1, buckets: int = 0) -> None:
+        super().__init__(vocabulary, pattern=NONBLANK, lowercase=lowercase, ngrams=ngrams, buckets=buckets)
+
+    @classmethod
+    def train(  # type: ignore[override]  # there is no pattern to choose
+        cls,
+        texts: Iterable[str],
+        *,
+        minimum_count: int = 1,
+        maximum_size: int | None = None,
+        lowercase: bool = False,
+        ngrams: int = 1,
+        buckets: int = 0,
+    ) -> Self:
+        """Learns the vocabulary of `texts`, as WordTokenizer.train."""
+        tokenizer = cls(Vocabulary(()), lowercase=lowercase, ngrams=ngrams, buckets=buckets)
+        tokenizer._learn(texts, minimum_count, maximum_size)
+        return tokenizer
+
+    def to_dict(self) -> dict[str, Any]:
+        """What `from_dict` needs, as JSON can hold it."""
+        return {name: value for name, value in super().to_dict().items() if name != "pattern"}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """The tokenizer that `to_dict` described."""
+        return cls(Vocabulary(data["tokens"]), lowercase=data["lowercase"], ngrams=data["ngrams"], buckets=data["buckets"])
+
+    def _normal(self, token: str) -> str:
+        return token.lower() if self.lowercase else token
+
+
+class HashingTokenizer(WordTokenizer):
+    """The words of WordTokenizer by their hashes alone (E35): 2 + hash mod `buckets`, no vocabulary, no unknown words.
+
+    ngrams = n > 1: runs of 2 … n words are hashed into the same buckets. Raises InputError where buckets < 1, as WordTokenizer else.
+    """
+
+    kind: ClassVar[str] = "hashing"
+
+    def __init__(self, *, buckets: int = HASHING_BUCKETS, pattern: str = WORDS, lowercase: bool = True, ngrams: int = 1) -> None:
+        if buckets < 1:
+            raise InputError(f"buckets must be at least 1, not {buckets}")
+        super().__init__(Vocabulary(()), pattern=pattern, lowercase=lowercase, ngrams=ngrams, buckets=buckets)
+        self.buckets = buckets
+
+    @classmethod
+    def train(  # type: ignore[override]  # there is no vocabulary to bound
+        cls, texts: Iterable[str] = (), *, buckets: int = HASHING_BUCKETS, pattern: str = WORDS, lowercase: bool = True, ngrams: int = 1
+    ) -> Self:
+        """There is nothing to learn: `texts` is taken so that every kind is made alike."""
+        return cls(buckets=buckets, pattern=pattern, lowercase=lowercase, ngrams=ngrams)
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Raises InputError: a hash has no way back."""
+        raise InputError("hashed ids cannot be turned back into words; use the offsets of encode")
+
+    def to_dict(self) -> dict[str, Any]:
+        """What `from_dict` needs, as JSON can hold it."""
+        return {name: value for name, value in super().to_dict().items() if name != "tokens"}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """The tokenizer that `to_dict` described."""
+        return cls(**{name: data[name] for name in ("pattern", "lowercase", "ngrams", "buckets")})
+
+    def _id(self, token: str) -> int:
+        return len(SPECIALS) + word_hash(token) % self.buckets
 
 
 def _compiled(pattern: str) -> Callable[[str], Iterator[re.Match[str]]]:
