@@ -36,6 +36,7 @@ class RungResult(TypedDict):
     name: str
     paper: str
     line: str  # what it is, in a line
+    engine: NotRequired[Literal["baseline", "neural"]]
     status: Status
     error: str | None  # the failure in one line
     settings: dict[str, Any]
@@ -124,7 +125,7 @@ class Results(TypedDict):
     dataset: DatasetFacts
     machine: dict[str, Any]
     budget: Budget
-    metric: str  # the metric of dev and test: a name of weft.metrics
+    metric: str  # the metric of dev and test, greater is better: a name of weft.metrics
     rungs: list[RungResult]
     best: Best | None
     curve: Curve | None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import logging
 import math
 import time
@@ -245,5 +246,5 @@ def _target_tensor(task: str, targets: np.ndarray) -> Tensor:
 
 def _tokenizer_options(kind: str, options: dict[str, Any]) -> dict[str, Any]:
     """The settings that this kind of tokenizer takes; those of other kinds stay at their defaults and are left out."""
-    names = TOKENIZERS[kind].settings if kind in TOKENIZERS else ()
+    names = inspect.signature(TOKENIZERS[kind].train).parameters if kind in TOKENIZERS else ()
     return {name: value for name, value in options.items() if name in names and not (name == "maximum_size" and not value)}

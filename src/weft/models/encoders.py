@@ -250,5 +250,5 @@ class TextEncoder(Module):
         if self.training and self.word_dropout_rate:
             kept = mask & (torch.rand(ids.shape, device=ids.device) >= self.word_dropout_rate)
             kept = torch.where(kept.any(1, keepdim=True), kept, mask)  # a row never loses all its words
-        mean = self.embedding.mean(ids, kept)
+        mean = self.embedding.bag(ids, kept)
         return self.embedding_dropout(mean.unsqueeze(1)), mask.any(1, keepdim=True)

@@ -1,0 +1,81 @@
+"""The rungs of the ladder: every model there is, from the share of the largest class to a Transformer, with what is particular to each.
+
+A literal table, free of torch, so that `weft models` answers at once. Adding a row puts the model on the ladder, in the command line,
+and under the contracts' tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+SINGLE = ("classification", "multi-label")
+ALL = ("classification", "multi-label", "regression")
+
+
+@dataclass(frozen=True)
+class Rung:
+    """engine: "baseline" (scikit-learn) or "neural". tasks: what it can be trained for. line: what it is, in a line. settings: its own defaults."""
+
+    name: str
+    engine: str
+    tasks: tuple[str, ...]
+    paper: str
+    line: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+_RUNGS = (
+    Rung("majority", "baseline", ALL, "no paper", "always the most frequent class, or the mean: the floor that every model must leave"),
+    Rung("naive-bayes", "baseline", SINGLE, "McCallum & Nigam, 1998", "multinomial naive Bayes on counts of words and bigrams"),
+    Rung("logistic", "baseline", SINGLE, "Wang & Manning, 2012", "logistic regression on TF-IDF of words and bigrams"),
+    Rung("svm", "baseline", SINGLE, "Joachims, 1998", "linear support vector machine on TF-IDF of words and bigrams"),
+    Rung("perceptron", "baseline", SINGLE, "Freund & Schapire, 1999", "averaged perceptron on TF-IDF of words and bigrams"),
+    Rung(
+        "bag", "neural", ALL, "Joulin et al., 2017", "mean of word and hashed bigram vectors, then a linear layer",
+        {"encoder": "bag", "pooling": "mean", "ngrams": 2, "buckets": 100_000, "embedding_size": 64, "dropout": 0.0, "learning_rate": 5e-3, "epochs": 10},
+    ),
+    Rung(
+        "mlp", "neural", ALL, "Iyyer et al., 2015", "deep averaging network: mean of word vectors, word dropout, hidden layers",
+        {"encoder": "bag", "pooling": "mean", "embedding_size": 200, "head": (200, 200), "dropout": 0.3, "word_dropout": 0.3, "epochs": 15},
+    ),
+    Rung(
+        "window", "neural", ALL, "Collobert et al., 2011", "a hidden layer over windows of five words, then the maximum over time",
+        {"encoder": "window", "pooling": "max", "embedding_size": 128, "hidden_size": 300, "embedding_dropout": 0.2},
+    ),
+    Rung(
+        "cnn", "neural", ALL, "Kim, 2014", "filters over three, four and five words, then the maximum over time",
+        {"encoder": "cnn", "pooling": "max", "embedding_size": 128, "embedding_dropout": 0.2},
+    ),
+    Rung(
+        "dcnn", "neural", ALL, "Kalchbrenner et al., 2014; Yu & Koltun, 2016", "stacked dilated convolutions, then the k largest values over time",
+        {"encoder": "dilated-cnn", "pooling": "k-max", "k": 3, "embedding_size": 128, "embedding_dropout": 0.2},
+    ),
+    Rung(
+        "rnn", "neural", ALL, "Elman, 1990", "simple recurrent network, its last state",
+        {"encoder": "recurrent", "cell": "elman", "pooling": "last", "embedding_size": 128, "embedding_dropout": 0.2},
+    ),
+    Rung(
+        "lstm", "neural", ALL, "Hochreiter & Schmidhuber, 1997; Gers et al., 2000", "long short-term memory, its last state",
+        {"encoder": "recurrent", "cell": "lstm", "pooling": "last", "embedding_size": 128, "embedding_dropout": 0.2},
+    ),
+    Rung(
+        "bilstm", "neural", ALL, "Graves & Schmidhuber, 2005; Howard & Ruder, 2018", "LSTMs from both ends; last state, maximum and mean, concatenated",
+        {"encoder": "recurrent", "cell": "lstm", "bidirectional": True, "pooling": "concat", "embedding_size": 128, "embedding_dropout": 0.2},
+    ),
+    Rung(
+        "gru", "neural", ALL, "Cho et al., 2014", "gated recurrent unit, its last state",
+        {"encoder": "recurrent", "cell": "gru", "pooling": "last", "embedding_size": 128, "embedding_dropout": 0.2},
+    ),
+    Rung(
+        "attention-lstm", "neural", ALL, "Lin et al., 2017; Yang et al., 2016", "LSTMs from both ends under learnt attention over the words",
+        {"encoder": "recurrent", "cell": "lstm", "bidirectional": True, "pooling": "attentive", "embedding_size": 128, "embedding_dropout": 0.2},
+    ),
+    Rung(
+        "transformer", "neural", ALL, "Vaswani et al., 2017", "self-attention blocks, then the mean over time",
+        {"encoder": "transformer", "pooling": "mean", "embedding_size": 128, "embedding_dropout": 0.2, "warmup": 0.1},
+    ),
+)  # fmt: skip
+
+RUNGS: dict[str, Rung] = {rung.name: rung for rung in _RUNGS}
