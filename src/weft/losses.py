@@ -106,23 +106,20 @@ class CrossEntropy:
 class BinaryCrossEntropy:
     """Binary cross-entropy of σ(logits), softplus(o) − y·o, for labels that exclude one another or not (E14).
 
-    Targets: floats in [0, 1], shaped as the logits (B, K), or (B) for logits (B, 1); entries equal to `ignore` do not count.
+    Targets: floats in [0, 1], shaped as the logits (B, K), or (B) for logits (B, 1).
     The count is the number of entries, B·K, not of examples: total/count is torch's mean. Calling it raises InputError where
     shapes do not fit.
     """
 
-    ignore: int = IGNORED
-
     def __call__(self, model: Any, batch: Any) -> dict[str, Term]:
         targets = _targets(batch)
         logits = _aligned(_widened(model(batch)), targets)
-        labels = targets.to(logits.dtype)
-        each = F.softplus(logits) - labels * logits
-        return {"binary": Term(each.masked_fill(targets == self.ignore, 0).sum(), _entry_count(targets, self.ignore))}
+        total = F.binary_cross_entropy_with_logits(logits, targets.to(logits.dtype), reduction="sum")
+        return {"binary": Term(total, float(targets.numel()))}
 
     def counts(self, batch: Any) -> dict[str, float]:
-        """The number of entries that count, B·K where none is ignored."""
-        return {"binary": float(_entry_count(_targets(batch), self.ignore))}
+        """The number of entries, B·K."""
+        return {"binary": float(_targets(batch).numel())}
 
 
 @dataclass
@@ -171,15 +168,14 @@ class Hinge:
 
     def _count(self, targets: Tensor) -> float | Tensor:
         if targets.is_floating_point():
-            return _entry_count(targets, self.ignore)
+            return float(targets.numel())
         return _id_count(targets, self.class_weights, self.ignore)
 
     def _binary(self, logits: Tensor, targets: Tensor) -> Tensor:
         if self.class_weights is not None:
             raise InputError("class weights need targets that are class ids; these are floats")
         sign = 2 * targets.to(logits.dtype) - 1
-        each = F.relu(1 - sign * _aligned(logits, targets))
-        return each.masked_fill(targets == self.ignore, 0).sum()
+        return F.relu(1 - sign * _aligned(logits, targets)).sum()
 
     def _classes(self, logits: Tensor, targets: Tensor) -> Tensor:
         _check_leading(logits, targets)
@@ -237,10 +233,6 @@ def _id_count(ids: Tensor, weights: Sequence[float] | None, ignore: int) -> Tens
         return real.sum()
     table = torch.as_tensor(weights, dtype=torch.float64, device=ids.device)
     return table[ids.masked_fill(~real, 0).clamp(0, len(table) - 1)].masked_fill(~real, 0).sum()
-
-
-def _entry_count(targets: Tensor, ignore: int) -> Tensor:
-    return (targets != ignore).sum()
 
 
 def _aligned(outputs: Tensor, targets: Tensor) -> Tensor:
