@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from weft.nn.dropout import dropout
 from weft.nn.recurrent import Cell, ElmanCell, GRUCell, LSTMCell, Permute, Recurrent, State, reversed_order
 
 KINDS = {"elman": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
@@ -198,7 +199,7 @@ def test_dropout_between_layers_only() -> None:
     torch.manual_seed(9)
     first, second = deep.cells
     lower, _ = first.scan(x.transpose(0, 1), first.zeros(x.transpose(0, 1)))
-    upper, _ = second.scan(nn.functional.dropout(lower, 0.5), second.zeros(lower))
+    upper, _ = second.scan(dropout(lower, 0.5), second.zeros(lower))
     torch.testing.assert_close(hidden, upper.transpose(0, 1))
 
 
@@ -253,7 +254,7 @@ def test_wrong_calls_are_named() -> None:
         Recurrent(cell="lstm", input_size=6, hidden_size=5, peephole=True)
     network = Recurrent(cell="lstm", input_size=6, hidden_size=5)
     x, mask = padded()
-    with pytest.raises(ValueError, match="size 4.*input_size=6"):
+    with pytest.raises(ValueError, match=r"size 4.*input_size=6"):
         network(x[..., :4], mask)
     with pytest.raises(ValueError, match=r"\(4, 6\).*\(4, 7\)"):
         network(x, mask[:, :6])

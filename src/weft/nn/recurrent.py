@@ -1,10 +1,11 @@
 """Recurrent networks: cells that state the mathematics, and one runner for deep and bidirectional ones.
 
-Elman (1990); long short-term memory (Hochreiter & Schmidhuber, 1997; forget gate: Gers et al., 2000); gated recurrent unit (Cho et al., 2014);
-bidirectional (Schuster & Paliwal, 1997); variational dropout (Gal & Ghahramani, 2016).
+Elman (1990); long short-term memory (Hochreiter & Schmidhuber, 1997; forget gate: Gers et al., 2000);
+gated recurrent unit (Cho et al., 2014); bidirectional (Schuster & Paliwal, 1997); variational dropout (Gal & Ghahramani, 2016).
 
-Weights are stacked gate over gate, in PyTorch's order, so that all gates are one matrix product and PyTorch's fused kernels take them as they are.
-There is one bias vector a gate: the second one of PyTorch's kernels is handed zeros and is no parameter.
+Weights are stacked gate over gate, in PyTorch's order, so that all gates are one matrix product and PyTorch's fused
+kernels take them as they are. There is one bias vector a gate: the second one of those kernels is given zeros, and is
+no parameter.
 """
 
 from __future__ import annotations
@@ -16,6 +17,10 @@ from torch import _VF, Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from weft.nn import masks
+from weft.nn.dropout import dropout
+from weft.nn.initialisation import forget_gate_bias_, orthogonal_, xavier_
+
 State = tuple[Tensor, ...]
 """(hidden,) or, for an LSTM, (hidden, cell). One cell holds (B, H) each, a network (layers * directions, B, H) each."""
 
@@ -25,8 +30,9 @@ Kernel = Callable[..., tuple[Tensor, ...]]
 class Cell(nn.Module):
     """One step of a recurrence, s_t = R(s_{t-1}, x_t) (E62), and the same step over a whole sequence.
 
-    `input_weight` is (gates * H, D), `state_weight` (gates * H, H), `bias` (gates * H). Input weights start as Xavier's, gate by gate, state weights
-    orthogonal, gate by gate, biases at zero. A subclass states `step`, and names PyTorch's kernel for it in `kernel` where there is one.
+    `input_weight` is (gates * H, D), `state_weight` (gates * H, H), `bias` (gates * H). Gate by gate, input weights start as
+    Xavier's, state weights orthogonal; biases start at zero. A subclass states `step`, and names PyTorch's kernel for it in
+    `kernel` where there is one.
     """
 
     gates = 1
@@ -41,10 +47,10 @@ class Cell(nn.Module):
         self.input_weight = nn.Parameter(torch.empty(self.gates * hidden_size, input_size))
         self.state_weight = nn.Parameter(torch.empty(self.gates * hidden_size, hidden_size))
         self.bias = nn.Parameter(torch.zeros(self.gates * hidden_size))
-        for gate in self.input_weight.data.chunk(self.gates):
-            nn.init.xavier_uniform_(gate)
-        for gate in self.state_weight.data.chunk(self.gates):
-            nn.init.orthogonal_(gate)
+        for gate in self.input_weight.detach().chunk(self.gates):
+            xavier_(gate)
+        for gate in self.state_weight.detach().chunk(self.gates):
+            orthogonal_(gate)
 
     def extra_repr(self) -> str:
         return f"input_size={self.input_size}, hidden_size={self.hidden_size}"
@@ -54,11 +60,11 @@ class Cell(nn.Module):
         return self.step(self.project(x), state)
 
     def project(self, x: Tensor) -> Tensor:
-        """The input's part of every gate, W x + b: (..., D) -> (..., gates * H). It needs no state: all time steps are one matrix product."""
+        """The input's part of every gate, W x + b: (..., D) -> (..., gates * H). All time steps are one matrix product."""
         return F.linear(x, self.input_weight, self.bias)
 
     def step(self, projected: Tensor, state: State, keep: Tensor | None = None) -> State:
-        """The next state from a projected input (B, gates * H). `keep` (B, H) multiplies the hidden state where it enters a matrix product."""
+        """The next state from a projected input (B, gates * H). `keep` (B, H) multiplies h' where it enters a matrix product."""
         raise NotImplementedError
 
     def zeros(self, x: Tensor) -> State:
@@ -66,7 +72,7 @@ class Cell(nn.Module):
         return tuple(x.new_zeros(x.shape[1], self.hidden_size) for _ in range(self.states))
 
     def loop(self, x: Tensor, state: State, keep: Tensor | None = None, lengths: Tensor | None = None) -> tuple[Tensor, State]:
-        """Step by step over x (T, B, D) -> outputs (T, B, H), last state. With `lengths` (B,) the state is frozen past the end of each row."""
+        """Step by step over x (T, B, D) -> outputs (T, B, H), last state; frozen past the ends of rows where there are `lengths` (B,)."""
         outputs = []
         for time, projected in enumerate(self.project(x).unbind(0)):
             new = self.step(projected, state, keep)
@@ -119,8 +125,8 @@ class ElmanCell(Cell):
 class LSTMCell(Cell):
     """c = f * c' + i * g, h = o * tanh(c), with i, f, o = sigmoid(W [h'; x] + b), g = tanh(W [h'; x] + b) (Gers et al., 2000; E74).
 
-    Gates are stacked in the order i, f, g, o. 4 H (H + D) weights and 4 H biases; the forget gate's start at `forget_bias`, so that a new cell
-    remembers (Jozefowicz et al., 2015).
+    Gates are stacked in the order i, f, g, o. 4 H (H + D) weights and 4 H biases; the forget gate's start at `forget_bias`,
+    so that a new cell remembers (Jozefowicz et al., 2015).
     """
 
     gates = 4
@@ -129,7 +135,7 @@ class LSTMCell(Cell):
 
     def __init__(self, *, input_size: int, hidden_size: int, forget_bias: float = 1.0) -> None:
         super().__init__(input_size=input_size, hidden_size=hidden_size)
-        self.bias.data[hidden_size : 2 * hidden_size] = forget_bias
+        forget_gate_bias_(self.bias, hidden_size, value=forget_bias)
 
     def step(self, projected: Tensor, state: State, keep: Tensor | None = None) -> State:
         """(h', c') -> (h, c)."""
@@ -143,9 +149,10 @@ class LSTMCell(Cell):
 class GRUCell(Cell):
     """h = (1 - z) * n + z * h', with r, z = sigmoid(W [h'; x] + b) (Cho et al., 2014; E76, PyTorch's form: z keeps the OLD state).
 
-    The candidate n has the reset gate after the product by default, tanh(W_x x + b + r * (W_h h')), as PyTorch; `reset="before"` is the paper's,
-    tanh(W_x x + b + W_h (r * h')), which no kernel has: it runs step by step. Gates are stacked in the order r, z, n. 3 H (H + D) weights and
-    3 H biases in both forms: PyTorch's further bias inside the reset product is zero here.
+    The candidate n has the reset gate after the product by default, tanh(W_x x + b + r * (W_h h')), as PyTorch;
+    `reset="before"` is the paper's, tanh(W_x x + b + W_h (r * h')), which no kernel has: it runs step by step.
+    Gates are stacked in the order r, z, n. 3 H (H + D) weights and 3 H biases in both forms: the further bias that
+    PyTorch has inside the reset product is zero here.
     """
 
     gates = 3
@@ -181,14 +188,14 @@ class Recurrent(nn.Module):
     cell: "elman", "lstm" or "gru"; further keywords go to its class (`activation`, `forget_bias`, `reset`).
     bidirectional: every layer reads both ways, each direction with its own cell, and feeds on both directions of the layer below.
     dropout: probability of dropping a unit between layers, anew at every time step; never on the state.
-    variational: probability of dropping a unit of a layer's input, and of the hidden state where it enters the recurrent product, by one mask
-        a sequence, the same at all time steps. No fused kernel does this: in training such a network runs step by step (slower), with the input
-        product of all time steps still one product. At prediction it is as fast as any.
+    variational: probability of dropping a unit of a layer's input, and of the hidden state where it enters the recurrent
+        product, by one mask a sequence, the same at all time steps. No fused kernel does this: in training such a network
+        runs step by step (slower), though the input product of all time steps stays one. Prediction is as fast as ever.
     initial: "zero" or "learnt", the state before the first token (a learnt one starts at zero).
 
-    The rows of `mask` (B, T) are True for the real tokens and then False for the padding: holes are refused (on the CPU; elsewhere looking would
-    mean waiting for the device). Nothing is packed: the backward direction reads each row reversed by its own length, so it starts at the last
-    real token, and what padding leads to is computed but never reaches a real position.
+    The rows of `mask` (B, T) are True for the real tokens and then False for the padding: holes are refused (on the CPU;
+    elsewhere looking would mean waiting for the device). Nothing is packed: the backward direction reads each row reversed
+    by its own length, so it starts at the last real token; what padding leads to is computed but reaches no real position.
     """
 
     def __init__(
@@ -218,9 +225,7 @@ class Recurrent(nn.Module):
         self.output_size = hidden_size * self.directions
         sizes = [input_size] + [self.output_size] * (layers - 1)
         self.cells = nn.ModuleList(
-            CELLS[cell](input_size=size, hidden_size=hidden_size, **options)  # type: ignore[arg-type]
-            for size in sizes
-            for _ in range(self.directions)
+            CELLS[cell](input_size=size, hidden_size=hidden_size, **options) for size in sizes for _ in range(self.directions)
         )
         start = torch.zeros(CELLS[cell].states, len(self.cells), 1, hidden_size)
         self.initial = nn.Parameter(start) if initial == "learnt" else None
@@ -228,7 +233,8 @@ class Recurrent(nn.Module):
     def forward(self, x: Tensor, mask: Tensor | None = None, state: State | None = None) -> tuple[Tensor, Tensor | None]:
         """x (B, T, D), mask (B, T) -> (hidden (B, T, H * directions), mask); hidden is zero at padding.
 
-        `state` is what `run` returns. Raises ValueError where x has another size than `input_size`, mask another shape than x, or mask has holes.
+        `state` is what `run` returns. Raises ValueError where x has another size than `input_size`, mask another shape
+        than x, or mask has holes.
         """
         hidden, _ = self._read(x, mask, state, final=False)
         return hidden, mask
@@ -248,8 +254,8 @@ class Recurrent(nn.Module):
         below = x.transpose(0, 1).contiguous()  # time first: both the kernels and the steps want each time step in one piece
         last: list[State] = []
         for layer in range(self.layers):
-            if layer:
-                below = F.dropout(below, self.dropout, self.training)
+            if layer and self.training:
+                below = dropout(below, self.dropout)
             outputs = []
             for direction in range(self.directions):
                 index = layer * self.directions + direction
@@ -260,7 +266,7 @@ class Recurrent(nn.Module):
             below = torch.cat(outputs, -1) if self.directions > 1 else outputs[0]
         hidden = below.transpose(0, 1)
         if mask is not None:
-            hidden = hidden.masked_fill(~mask[:, :, None], 0.0)
+            hidden = masks.zeroed(hidden, mask)
         return hidden, tuple(torch.stack(parts) for parts in zip(*last, strict=True)) if final else ()
 
     def _scan(self, index: int, x: Tensor, state: State, freeze: Tensor | None) -> tuple[Tensor, State]:
@@ -268,9 +274,8 @@ class Recurrent(nn.Module):
         cell = self.cells[index]
         assert isinstance(cell, Cell)
         if self.training and self.variational:
-            entering, keep = (
-                F.dropout(x.new_ones(x.shape[1], size), self.variational) for size in (cell.input_size, cell.hidden_size)
-            )  # (B, D), (B, H)
+            entering = dropout(x.new_ones(x.shape[1], cell.input_size), self.variational)  # (B, D)
+            keep = dropout(x.new_ones(x.shape[1], cell.hidden_size), self.variational)  # (B, H)
             return cell.loop(x * entering, state, keep, freeze)
         if freeze is None:
             return cell.scan(x, state)
@@ -290,8 +295,7 @@ class Recurrent(nn.Module):
             raise ValueError(f"x has size {x.shape[-1]}, the network reads input_size={self.input_size}")
         if mask is None:
             return
-        if mask.shape != x.shape[:2]:
-            raise ValueError(f"mask has shape {tuple(mask.shape)}, x (B, T) = {tuple(x.shape[:2])}")
+        masks.check(x, mask)
         if mask.device.type == "cpu" and not torch.compiler.is_compiling() and (mask[:, 1:] > mask[:, :-1]).any():
             raise ValueError("a recurrent network needs masks whose rows are real tokens first, padding after them; this one has holes")
 
@@ -301,7 +305,7 @@ def masked(hidden: Tensor, keep: Tensor | None) -> Tensor:
 
 
 def packed(cell: Cell, x: Tensor, state: State, lengths: Tensor) -> tuple[Tensor, State]:
-    """The kernel over rows packed by their lengths: the one way to an LSTM's cell state at the end of every row. Empty rows keep their state."""
+    """The kernel over rows packed by their lengths: the one way to a cell state at the end of every row. Empty rows keep theirs."""
     rows = pack_padded_sequence(x, lengths.clamp(min=1).cpu(), enforce_sorted=False)
     data, last = cell.fused(rows.data, tuple(part[rows.sorted_indices] for part in state), rows.batch_sizes)
     output, _ = pad_packed_sequence(rows._replace(data=data), total_length=x.shape[0])
@@ -310,7 +314,7 @@ def packed(cell: Cell, x: Tensor, state: State, lengths: Tensor) -> tuple[Tensor
 
 
 def reversed_order(lengths: Tensor, steps: int) -> Tensor:
-    """Where each entry of a time-major batch comes from when every row is reversed in its own length: flat indices (T * B,). Padding stays."""
+    """Flat indices (T * B,): where each entry of a time-major batch comes from when every row is reversed in its own length."""
     time = torch.arange(steps, device=lengths.device)[:, None]  # (T, 1)
     source = torch.where(time < lengths, lengths - 1 - time, time)  # (T, B)
     return (source * len(lengths) + torch.arange(len(lengths), device=lengths.device)).flatten()
@@ -318,7 +322,7 @@ def reversed_order(lengths: Tensor, steps: int) -> Tensor:
 
 def reverse(x: Tensor, order: Tensor | None) -> Tensor:
     """x (T, B, D) with every row reversed by `reversed_order`, or whole where there is none."""
-    return x.flip(0) if order is None else Permute.apply(x, order)
+    return x.flip(0) if order is None else Permute.apply(x, order)  # type: ignore[no-untyped-call]
 
 
 class Permute(torch.autograd.Function):
@@ -328,11 +332,11 @@ class Permute(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(context, x: Tensor, order: Tensor) -> Tensor:  # type: ignore[no-untyped-def, override]
+    def forward(context, x: Tensor, order: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
         context.save_for_backward(order)
         return x.flatten(0, 1).index_select(0, order).view_as(x)
 
     @staticmethod
-    def backward(context, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[no-untyped-def, override]
+    def backward(context, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[no-untyped-def]
         (order,) = context.saved_tensors
-        return Permute.apply(gradient, order), None
+        return Permute.apply(gradient, order), None  # type: ignore[no-untyped-call]
