@@ -1,0 +1,156 @@
+"""Attention: align (score and softmax), then mix (E88); within a sequence or across two, with one head or many.
+
+Bahdanau et al. (2015); scaled dot product and multiple heads: Vaswani et al. (2017, 3.2).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from weft.nn.activations import softmax
+from weft.nn.initialisation import xavier_
+
+Score = Callable[[Tensor, Tensor], Tensor]
+"""query (..., T, D), key (..., S, D) -> scores (..., T, S)."""
+
+
+class Attended(NamedTuple):
+    """What attention gives back: the mixed values (..., T, E) and, where asked for, the weights (..., T, S)."""
+
+    context: Tensor
+    weights: Tensor | None
+
+
+def scaled_dot(query: Tensor, key: Tensor) -> Tensor:
+    """Scaled dot product, q·k / sqrt(D), D the size of a key (Vaswani et al., 2017; E89): (..., T, D), (..., S, D) -> (..., T, S)."""
+    return query @ key.mT / math.sqrt(key.shape[-1])
+
+
+def attend(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None, *, score: Score = scaled_dot, weights: bool = False
+) -> Attended:
+    """c = softmax(score(q, K)) V (E88, E94).
+
+    query (..., T, D), key (..., S, D), value (..., S, E). `mask`: True is visible; (..., S), one for all queries, or
+    (..., T, S), one a query; what is hidden is left out before the softmax, and a query that sees nothing gets zeros (E95).
+    The weights (..., T, S) come along when asked for; when they are not, the scaled dot product runs as PyTorch's fused
+    kernel, which never stores them. Raises ValueError where there is not one value a key, or the mask does not fit.
+    """
+    if key.shape[-2] != value.shape[-2]:
+        raise ValueError(f"{key.shape[-2]} keys, but {value.shape[-2]} values")
+    mask = visible(mask, query, key)
+    if score is scaled_dot and not weights:
+        return Attended(fused(query, key, value, mask), None)
+    alpha = softmax(score(query, key), mask)
+    return Attended(alpha @ value, alpha if weights else None)
+
+
+def visible(mask: Tensor | None, query: Tensor, key: Tensor) -> Tensor | None:
+    """The mask of keys (..., S), or of pairs (..., T, S), as one that broadcasts over scores (..., T, S)."""
+    if mask is None:
+        return None
+    if mask.ndim == query.ndim - 1:
+        mask = mask[..., None, :]
+    scores = (*query.shape[:-1], key.shape[-2])
+    if mask.ndim != query.ndim or any(size not in (1, wanted) for size, wanted in zip(mask.shape, scores, strict=True)):
+        raise ValueError(f"a mask of shape {tuple(mask.shape)} does not fit scores of shape {scores}")
+    return mask
+
+
+def fused(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropout: float = 0.0, causal: bool = False) -> Tensor:
+    """PyTorch's scaled dot-product attention; a query that sees nothing gets zeros.
+
+    On a CPU under autocast it runs in float32: there its backward pass in bfloat16 takes several times as long, and its
+    forward pass is no faster.
+    """
+    if query.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
+        with torch.autocast("cpu", enabled=False):
+            return scaled_dot_product(query.float(), key.float(), value.float(), mask, dropout, causal)
+    return scaled_dot_product(query, key, value, mask, dropout, causal)
+
+
+def scaled_dot_product(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropout: float, causal: bool) -> Tensor:
+    # the kernel takes either a mask or its own causal one, not both
+    if causal and mask is not None:
+        mask, causal = mask & earlier(query.shape[-2], query.device), False
+    return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout, is_causal=causal)
+
+
+def earlier(length: int, device: torch.device | None = None) -> Tensor:
+    """The causal mask (T, T): query i sees the keys j <= i (E95)."""
+    return torch.ones(length, length, dtype=torch.bool, device=device).tril()
+
+
+class MultiHeadAttention(nn.Module):
+    """[head_1; ...; head_H] W_O, each head a scaled dot-product attention of size / heads (Vaswani et al., 2017; E96).
+
+    W_Q, W_K and W_V of all heads are stacked in one weight, in this order, as in torch.nn.MultiheadAttention: for
+    self-attention they are one matrix product. Weights start as Xavier's, biases at zero. `dropout` is the probability
+    of dropping an attention weight in training.
+    """
+
+    def __init__(self, *, size: int, heads: int, dropout: float = 0.0, bias: bool = True) -> None:
+        super().__init__()
+        if heads < 1 or size % heads:
+            raise ValueError(f"{size=} must divide by {heads=}")
+        if not 0 <= dropout < 1:
+            raise ValueError(f"{dropout=} must be at least 0 and below 1")
+        self.size, self.heads, self.dropout = size, heads, dropout
+        self.input = nn.Linear(size, 3 * size, bias=bias)
+        self.output = nn.Linear(size, size, bias=bias)
+        for weight in (*self.input.weight.detach().chunk(3), self.output.weight.detach()):
+            xavier_(weight)
+        if bias:
+            nn.init.zeros_(self.input.bias)
+            nn.init.zeros_(self.output.bias)
+
+    def forward(
+        self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None, causal: bool = False, *, weights: bool = False
+    ) -> Attended:
+        """query (B, T, D), key and value (B, S, D) -> context (B, T, D), and the weights (B, H, T, S) when asked for.
+
+        `mask`, True is visible: (B, S), or (B, T, S) for one a query. `causal`: query i sees keys j <= i only; both combine by "and".
+        Pass one tensor three times for self-attention. Raises ValueError where sizes differ, and for causal attention with T != S.
+        """
+        for name, x in (("query", query), ("key", key), ("value", value)):
+            if x.shape[-1] != self.size:
+                raise ValueError(f"the {name} has size {x.shape[-1]}, the attention size={self.size}")
+        if causal and query.shape[-2] != key.shape[-2]:
+            raise ValueError(f"causal attention needs as many queries as keys, not {query.shape[-2]} and {key.shape[-2]}")
+        mask = visible(mask, query, key)
+        mask = None if mask is None else mask[:, None]  # (B, 1, 1 or T, S)
+        queries, keys, values = (self.split(x) for x in self.project(query, key, value))
+        dropout = self.dropout if self.training else 0.0
+        if weights:
+            alpha = softmax(scaled_dot(queries, keys), self.together(mask, causal, query))
+            context = F.dropout(alpha, dropout) @ values
+            return Attended(self.output(self.join(context)), alpha)
+        return Attended(self.output(self.join(fused(queries, keys, values, mask, dropout, causal))), None)
+
+    def project(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, ...]:
+        """The three input products, in one where there is one input."""
+        if query is key and key is value:
+            return self.input(query).chunk(3, -1)
+        weights = self.input.weight.chunk(3)
+        biases = (None,) * 3 if self.input.bias is None else self.input.bias.chunk(3)
+        return tuple(F.linear(x, weight, bias) for x, weight, bias in zip((query, key, value), weights, biases, strict=True))
+
+    def split(self, x: Tensor) -> Tensor:
+        return x.view(*x.shape[:-1], self.heads, -1).transpose(-3, -2)  # (B, H, T, D / H)
+
+    def join(self, x: Tensor) -> Tensor:
+        return x.transpose(-3, -2).flatten(-2)  # (B, T, D)
+
+    @staticmethod
+    def together(mask: Tensor | None, causal: bool, query: Tensor) -> Tensor | None:
+        """Padding and causal mask, combined by "and" (E95)."""
+        if not causal:
+            return mask
+        past = earlier(query.shape[-2], query.device)
+        return past if mask is None else mask & past
