@@ -35,7 +35,7 @@ class TokenEmbedding(nn.Module):
         """`bag(self(ids), mask, weights)` in one step, the (B, T, size) vectors never made: (B, size)."""
         if mask.shape != ids.shape:
             raise ValueError(f"a mask of {tuple(mask.shape)} does not fit ids of {tuple(ids.shape)}")
-        shares = _shares(mask, weights).to(self.weight.dtype) * self.scale
+        shares = _shares(mask, weights, self.weight.dtype) * self.scale
         return F.embedding_bag(ids, self.weight, mode="sum", per_sample_weights=shares, sparse=self.sparse, padding_idx=PADDING)
 
     def extra_repr(self) -> str:
@@ -68,13 +68,13 @@ class CountInput(nn.Module):
         return f"vocabulary_size={self.vocabulary_size}, size={self.size}, sparse={self.sparse}"
 
 
-def _shares(mask: Tensor, weights: Tensor | None) -> Tensor:
+def _shares(mask: Tensor, weights: Tensor | None, dtype: torch.dtype) -> Tensor:
     """What each step contributes to a mean: mask/n, or a/Σa; (B, T)."""
     if weights is None:
-        return mask / mask.sum(1, keepdim=True).clamp(min=1)
+        return mask.to(dtype) / mask.sum(1, keepdim=True).clamp(min=1)
     if weights.shape != mask.shape:
         raise ValueError(f"weights of {tuple(weights.shape)} do not fit a mask of {tuple(mask.shape)}")
-    weights = weights.masked_fill(~mask, 0.0)
+    weights = weights.to(dtype).masked_fill(~mask, 0.0)
     total = weights.sum(1, keepdim=True)
     empty = ~mask.any(1, keepdim=True)
     if bool(((total == 0) & ~empty).any()):
@@ -88,7 +88,8 @@ def bag(x: Tensor, mask: Tensor, weights: Tensor | None = None) -> Tensor:
     An empty bag is the zero vector. Raises ValueError where the weights of a bag that is not empty sum to 0.
     """
     masks.check(x, mask)
-    shares = _shares(mask, weights).unsqueeze(-1)
+    wide = torch.promote_types(x.dtype, torch.float32)
+    shares = _shares(mask, weights, wide).unsqueeze(-1)
     return (masks.zeroed(x, mask) * shares).sum(1).to(x.dtype)  # not a matrix product: autocast would round the shares to bf16
 
 
