@@ -32,7 +32,9 @@ def flags(monkeypatch):
     return pretend
 
 
-@pytest.mark.parametrize(("names", "precision"), [(("avx512_bf16",), "bf16"), (("amx_bf16", "avx512f"), "bf16"), (("avx512f",), "fp32"), ((), "fp32")])
+@pytest.mark.parametrize(
+    ("names", "precision"), [(("avx512_bf16",), "bf16"), (("amx_bf16", "avx512f"), "bf16"), (("avx512f",), "fp32"), ((), "fp32")]
+)
 def test_auto_precision_follows_the_processor(flags, names, precision):
     flags(*names)
     assert has_fast_bf16("cpu") == (precision == "bf16")
@@ -74,7 +76,9 @@ def test_threads_are_set(monkeypatch):
     assert choose("cpu").threads == torch.get_num_threads() == 1
 
 
-@pytest.mark.parametrize(("written", "most"), [("max 100000", None), ("150000 100000", 2), ("50000 100000", 1), ("nonsense", None), (None, None)])
+@pytest.mark.parametrize(
+    ("written", "most"), [("max 100000", None), ("150000 100000", 2), ("50000 100000", 1), ("nonsense", None), (None, None)]
+)
 def test_a_containers_quota_limits_the_processors(tmp_path, monkeypatch, written, most):
     quota = tmp_path / "cpu.max"
     if written is not None:
@@ -115,7 +119,7 @@ def test_autocast_sets_the_type_of_products(precision, dtype):
 
 def test_seeds_reach_every_generator():
     def draws() -> tuple[float, float, float]:
-        return random.random(), float(np.random.rand()), float(torch.rand(()))
+        return random.random(), float(np.random.rand()), float(torch.rand(()))  # noqa: NPY002
 
     seed_everything(7)
     first = draws()

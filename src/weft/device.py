@@ -37,10 +37,10 @@ class Compute:
 
 
 def choose(device: str = "auto", precision: str = "auto", threads: int | None = None) -> Compute:
-    """Decide where to compute, and say so once a process.
+    """Decide where to compute, and say so once a process. Sets torch's thread count.
 
-    device: "auto" (a CUDA GPU if there is one, else the CPU), "cpu", "cuda", "cuda:1", "mps". precision: "auto" (bf16 where it is fast, else
-    fp32), "fp32", "bf16". threads: of the CPU; None for OMP_NUM_THREADS, else as many as this process may use. Sets torch's thread count.
+    device: "auto" (a CUDA GPU if there is one, else the CPU), "cpu", "cuda", "cuda:1", "mps". precision: "auto" (bf16 where it
+    is fast, else fp32), "fp32", "bf16". threads: of the CPU; None for OMP_NUM_THREADS, else as many as this process may use.
     Raises InputError for a name that is not one of these, a device that is not there, threads below 1, or bf16 on mps.
     """
     import torch
@@ -142,7 +142,7 @@ def seed_everything(seed: int) -> None:
     if not 0 <= seed <= LARGEST_SEED:
         raise InputError(f"must be from 0 to {LARGEST_SEED}, not {seed}", "seed")
     random.seed(seed)
-    np.random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002  # libraries still draw from it
     torch.manual_seed(seed)
 
 
