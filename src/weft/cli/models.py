@@ -1,0 +1,20 @@
+"""`weft models`: the rungs of the ladder."""
+
+from __future__ import annotations
+
+from weft.cli.options import Json
+from weft.cli.output import print_json, print_table
+from weft.estimators.rungs import RUNGS
+
+
+def models(json: Json = False) -> None:
+    """List the models: task, paper, what each is.
+
+    From the simplest to the Transformer, as `weft compare` climbs them.
+    """
+    if json:
+        names = ("name", "engine", "tasks", "paper", "line", "settings")
+        print_json({"models": [{name: getattr(rung, name) for name in names} for rung in RUNGS.values()]})
+        return
+    rows = [[rung.name, ", ".join(rung.tasks), rung.line, rung.paper] for rung in RUNGS.values()]
+    print_table(["model", "task", "what it is", "paper"], rows)
