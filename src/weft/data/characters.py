@@ -79,9 +79,9 @@ class ByteTokenizer:
 
     def encode(self, text: str) -> Encoding:
         """An id for each byte; its offsets are those of the character that it is a part of."""
-        widths = [len(character.encode()) for character in checked(text)]
-        offsets = [(i, i + 1) for i, width in enumerate(widths) for _ in range(width)]
-        return Encoding(self.encode_ids([text])[0].tolist(), offsets)
+        coded = [(i, character.encode()) for i, character in enumerate(checked(text))]
+        ids = [byte + _FIRST_BYTE for _, character in coded for byte in character]
+        return Encoding(ids, [(i, i + 1) for i, character in coded for _ in character])
 
     def encode_ids(self, texts: Sequence[str]) -> list[np.ndarray]:
         """The ids of each text, int32."""

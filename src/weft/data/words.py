@@ -179,11 +179,11 @@ class WordTokenizer:
         return self.vocabulary.id(token)
 
     def _tokens(self, piece: str) -> list[str]:
-        return [self._normal(match.group()) for match in self._find(piece)]
+        return [self._normal(match.group()) for match in filter(re.Match.group, self._find(piece))]
 
     def _spans(self, text: str) -> Iterator[tuple[str, int, int]]:
         for piece in _BLANKLESS.finditer(text):
-            for match in self._find(piece.group()):
+            for match in filter(re.Match.group, self._find(piece.group())):  # a pattern may match nothing at all
                 yield self._normal(match.group()), piece.start() + match.start(), piece.start() + match.end()
 
     def _ngrams(self, hashes: np.ndarray, n: int) -> np.ndarray:
