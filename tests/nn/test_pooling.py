@@ -23,10 +23,10 @@ def k_largest_in_order(row, k):
     return torch.tensor(columns, dtype=row.dtype).mT.flatten()
 
 
-def by_region(row, regions):
+def by_region(row, regions, how):
     n = len(row)
     pieces = [[row[t] for t in range(n) if t * regions // n == r] for r in range(regions)]
-    return torch.cat([torch.stack(p).amax(0) if p else torch.zeros_like(row[0]) for p in pieces])
+    return torch.cat([how(torch.stack(p)) if p else torch.zeros_like(row[0]) for p in pieces])
 
 
 ONE_ROW = {
@@ -38,6 +38,8 @@ ONE_ROW = {
     "last": lambda row: row[-1],
     "ends": lambda row: torch.cat([row[-1, :2], row[0, 2:]]),
     "concat": lambda row: torch.cat([row[-1], row.amax(0), row.mean(0)]),
+    "regional-max": lambda row: by_region(row, 3, lambda piece: piece.amax(0)),
+    "regional-mean": lambda row: by_region(row, 3, lambda piece: piece.mean(0)),
 }
 
 
@@ -84,15 +86,19 @@ def test_padding_and_batch_mates_change_nothing(kind):
             torch.testing.assert_close(together[row], pool(x[row : row + 1, :n], mask[row : row + 1, :n])[0], rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("regions", [1, 2, 3, 5])
-def test_regions(regions):
+@pytest.mark.parametrize("regions", [1, 2, 5, 9])
+def test_any_number_of_regions(regions):
     x, mask = sequence()
-    pool = pooling.Pooling(kind="max", size=4, regions=regions)
+    pool = pooling.Pooling(kind="regional-max", size=4, regions=regions)
     got = pool(x, mask)
     assert got.shape == (5, 4 * regions) and pool.output_size == 4 * regions
     for row, n in enumerate(LENGTHS.tolist()):
-        expected = by_region(x[row, :n], regions) if n else torch.zeros(4 * regions, dtype=x.dtype)
+        expected = by_region(x[row, :n], regions, lambda piece: piece.amax(0)) if n else torch.zeros(4 * regions, dtype=x.dtype)
         torch.testing.assert_close(got[row], expected, rtol=0, atol=0)
+
+
+def test_every_pooling_is_tried():
+    assert set(ONE_ROW) | {"attentive"} == set(pooling.POOLINGS)
 
 
 def test_sums_of_regions_add_up_to_the_sum():
@@ -160,8 +166,8 @@ def test_max_pool_2d_patch_by_patch():
 def test_bad_settings_are_refused():
     with pytest.raises(ValueError, match=r"'median'.*max.*attentive"):
         pooling.Pooling(kind="median", size=4)
-    with pytest.raises(ValueError, match=r"regions=2.*'last'"):
-        pooling.Pooling(kind="last", size=4, regions=2)
+    with pytest.raises(ValueError, match="size=3"):
+        pooling.Pooling(kind="ends", size=3)
     with pytest.raises(ValueError, match="k=0"):
         pooling.Pooling(kind="k-max", size=4, k=0)
     with pytest.raises(ValueError, match="regions=0"):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -145,32 +146,33 @@ POOLINGS: dict[str, Callable[..., Any]] = {
     "ends": ends,
     "concat": concat,
     "attentive": AttentivePooling,
+    "regional-max": partial(regional, how=max_over_time),
+    "regional-mean": partial(regional, how=mean_over_time),
 }
-REGIONAL = ("max", "mean", "sum")
 
 
 class Pooling(nn.Module):
-    """One of POOLINGS by its name: forward(x (B, T, size), mask) -> (B, output_size); k for "k-max", regions > 1 for max, mean and sum."""
+    """One of POOLINGS by its name: forward(x (B, T, size), mask) -> (B, output_size). `k` is for "k-max", `regions` for the regional ones."""
 
-    def __init__(self, *, kind: str, size: int, k: int = 3, regions: int = 1) -> None:
+    def __init__(self, *, kind: str, size: int, k: int = 3, regions: int = 3) -> None:
         super().__init__()
         if kind not in POOLINGS:
             raise ValueError(f"no pooling {kind!r}; there are: {', '.join(POOLINGS)}")
-        if regions != 1 and kind not in REGIONAL:
-            raise ValueError(f"{regions=} goes with {', '.join(REGIONAL)}, not with {kind!r}")
         if min(k, regions) < 1:
             raise ValueError(f"at least 1 of each, got {k=}, {regions=}")
+        if kind == "ends" and size % 2:
+            raise ValueError(f"the ends of two directions need an even number of channels, got {size=}")
         self.kind, self.size, self.k, self.regions = kind, size, k, regions
         self.attentive = AttentivePooling(size=size) if kind == "attentive" else None
-        self.output_size = size * {"k-max": k, "concat": 3}.get(kind, regions)
+        self.output_size = size * {"k-max": k, "concat": 3, "regional-max": regions, "regional-mean": regions}.get(kind, 1)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         if self.attentive is not None:
             return self.attentive(x, mask)
         if self.kind == "k-max":
             return k_max(x, mask, self.k)
-        if self.regions > 1:
-            return regional(x, mask, self.regions, POOLINGS[self.kind])
+        if self.kind.startswith("regional"):
+            return POOLINGS[self.kind](x, mask, self.regions)
         return POOLINGS[self.kind](x, mask)
 
     def extra_repr(self) -> str:
