@@ -30,3 +30,22 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Se
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     Console(width=None if sys.stdout.isatty() else WIDE, highlight=False).print(table)
+
+
+def console() -> Any:
+    """What people read while a command works: a console on stderr."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False)
+
+
+def metrics_table(metrics: Mapping[str, float], title: str) -> Any:
+    """Metrics by name, as a table."""
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, show_header=False)
+    table.add_column(justify="left")
+    table.add_column(justify="right")
+    for name, value in metrics.items():
+        table.add_row(name.replace("_", " "), f"{value:.4f}")
+    return table

@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from weft import __version__
-from weft.compare.runs import Run, carry_out, estimator_for, fingerprint, keep, kept, texts_of
+from weft.compare.runs import Run, carry_out, estimator_for, fingerprint, keep, kept
 from weft.compare.tuning import best_trial
 from weft.data.examples import Splits
 from weft.errors import InputError
 from weft.estimators.rungs import RUNGS
+from weft.estimators.training import texts_of
 from weft.files import read_json, write_json
 
 log = logging.getLogger("weft")

@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from weft.data.examples import Splits, Table
+from weft.data.examples import Splits
 from weft.errors import InputError
 from weft.estimators.rungs import RUNGS
 from weft.estimators.text import TextClassifier, TextRegressor
+from weft.estimators.training import texts_of
 from weft.files import plain, read_json, write_json
 from weft.saving import folder_bytes
 
@@ -46,12 +47,6 @@ class Run:
     bytes: int
     fingerprint: str = ""
     extra: dict[str, Any] = field(default_factory=dict)
-
-
-def texts_of(table: Table) -> list[Any]:
-    """What an estimator is fed: texts, or (text, pair) where the table holds pairs."""
-    pairs = table.pairs
-    return list(table.texts) if pairs is None else list(zip(table.texts, pairs, strict=True))
 
 
 def estimator_for(task: str, rung: str, settings: dict[str, Any], seed: int, **options: Any) -> Any:

@@ -30,5 +30,6 @@ def model_card(estimator: Any, metrics: dict[str, Any], data: str) -> str:
         lines += ["", f"## Metrics{f' on {split}' if split else ''}", "", "| metric | value |", "|---|---|"]
         lines += [f"| {name} | {value:.4f} |" for name, value in numbers.items()]
     lines += ["", "## Use", "", "```python", "import weft", "", 'model = weft.load("this-folder")']
-    lines += [f"model.predict([{'("a text", "another")' if estimator.pair_ else '"a text"'}])", "```", ""]
+    example = '("a text", "another")' if estimator.pair_ else '"a text"'
+    lines += [f"model.predict([{example}])", "```", ""]
     return "\n".join(lines)

@@ -24,7 +24,7 @@ OWNED_BY_DATA = {"vocabulary_size", "outputs", "pair", "encoder_settings", "spar
 
 @dataclass(frozen=True)
 class Settings:
-    """Resolved: tokenizer (kind and its arguments), network (ClassifierConfig's), train (TrainConfig's), budget (the rest)."""
+    """Resolved: tokenizer (kind and its arguments), network (ClassifierConfig's), train (TrainConfig's; monitor "metric" is the task's own), budget (the rest)."""
 
     tokenizer: dict[str, Any]
     network: dict[str, Any]
@@ -46,7 +46,7 @@ def resolve(*layers: Mapping[str, Any] | None) -> Settings:
         "tokenizer": TOKENIZER_DEFAULTS,
         "network": _defaults(ClassifierConfig),
         "encoder": _defaults(ENCODERS[encoder][0]),
-        "train": _defaults(TrainConfig),
+        "train": {**_defaults(TrainConfig), "monitor": "metric"},
         "budget": BUDGET_DEFAULTS,
     }
     chosen = {name: dict(defaults) for name, defaults in groups.items()}

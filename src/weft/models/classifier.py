@@ -21,7 +21,7 @@ class ClassifierConfig:
     """The whole network, as it is written to config.json.
 
     outputs: classes, labels, or 1 for a number. dropout: on the pooled vector and the hidden layers. head: sizes of hidden layers before
-    the last one. k: for k-max pooling; regions: for regional. pair: two texts, joined as [u; v; |u − v|; u ⊙ v].
+    the last one. k: for k-max pooling; regions: max, mean or sum apart in that many equal parts of the text. pair: two texts, joined as [u; v; |u − v|; u ⊙ v].
     """
 
     vocabulary_size: int
@@ -31,7 +31,7 @@ class ClassifierConfig:
     embedding_size: int = 128
     pooling: str = "max"
     k: int = 3
-    regions: int = 3
+    regions: int = 1
     dropout: float = 0.5
     word_dropout: float = 0.0
     embedding_dropout: float = 0.0

@@ -1,0 +1,130 @@
+"""weft train, weft evaluate, weft predict: one model, from data to a folder to answers."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from weft.cli import options
+from weft.cli.output import console, metrics_table, print_json
+from weft.errors import InputError
+
+log = logging.getLogger("weft")
+
+
+def train(
+    data: options.Data,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="The model folder to write.")],
+    model: Annotated[str, typer.Option(help="Which model; weft models lists them.")] = "cnn",
+    valid: options.Valid = None,
+    test: options.Test = None,
+    epochs: Annotated[float | None, typer.Option(help="How often to see all training data; the model's own number if not given.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Gradient steps, instead of --epochs.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Time, instead of --epochs: turned into steps once, by a short calibration.")] = None,
+    loss: Annotated[str | None, typer.Option(help="cross-entropy or hinge for classes, binary for several labels, squared for numbers.")] = None,
+    batch_size: options.BatchSize = None,
+    batch_tokens: options.BatchTokens = None,
+    patience: options.Patience = None,
+    set_: options.Set = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint that an interrupted run left in DIR.")] = False,
+    seed: options.Seed = 0,
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    threads: options.Threads = None,
+    text_column: options.TextColumn = None,
+    pair_column: options.PairColumn = None,
+    label_column: options.LabelColumn = None,
+    task: options.Task = None,
+    as_json: options.Json = False,
+) -> None:
+    """Train one model on DATA and write it to a folder.
+
+    Its weights are the best on development data (--valid, or a tenth of DATA). Ctrl-C leaves a checkpoint; --resume goes on from it.
+    """
+    from weft.data.opening import open_splits
+
+    if out.exists() and not out.is_dir():
+        raise InputError("is a file; a model is saved as a folder", str(out))
+    splits, note = open_splits(data, valid=valid, test=test, test_share=0.0, seed=seed, **options.columns(text_column, pair_column, label_column, task))
+    from weft.estimators.training import train_folder
+
+    record = train_folder(
+        splits, out, model=model, settings=options.settings(set_), data=f"{data} ({note})", resume=resume, console=console(),
+        epochs=epochs, steps=steps, minutes=minutes, loss=loss, batch_size=batch_size, batch_tokens=batch_tokens, patience=patience,
+        random_state=seed, device=device, precision=precision, threads=threads,
+    )  # fmt: skip
+    if record is None:
+        return  # another rank writes and speaks
+    if as_json:
+        print_json({"model": model, "folder": str(out), "split": record["split"], "metrics": record["metrics"], "training": record["training"]})
+    else:
+        console().print(metrics_table(record["metrics"], f"{model} on {record['split']}"))
+        console().print(f"saved to {out}; weft predict {out} answers, weft evaluate {out} FILE measures", highlight=False)
+
+
+def evaluate(
+    folder: options.Folder,
+    data: options.Data,
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    threads: options.Threads = None,
+    text_column: options.TextColumn = None,
+    pair_column: options.PairColumn = None,
+    label_column: options.LabelColumn = None,
+    as_json: options.Json = False,
+) -> None:
+    """Measure a saved model on labelled data: a file, or the test set of a named dataset."""
+    from weft.data.opening import open_labelled
+    from weft.estimators.text import load
+    from weft.estimators.training import texts_of
+
+    estimator = load(folder, device=device, precision=precision, threads=threads)
+    table, which = open_labelled(data, **options.columns(text_column, pair_column, label_column, estimator.task_))
+    metrics = estimator.evaluate(texts_of(table), table.labels)
+    if as_json:
+        print_json({"model": estimator.model, "folder": str(folder), "split": which, "examples": len(table), "metrics": metrics})
+    else:
+        console().print(metrics_table(metrics, f"{estimator.model} on {which}, {len(table)} examples"))
+
+
+def predict(
+    folder: options.Folder,
+    file: Annotated[str, typer.Argument(metavar="[FILE|-]", help="Texts: a file with a text column, one text a line (.txt), or - for lines on standard input.")] = "-",
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    threads: options.Threads = None,
+    text_column: options.TextColumn = None,
+    pair_column: options.PairColumn = None,
+) -> None:
+    """Answer texts with a saved model: JSON lines on stdout, in the input's order, with label, score and probabilities."""
+    from weft.data.readers import read
+    from weft.estimators.text import load
+    from weft.estimators.training import texts_of
+
+    estimator = load(folder, device=device, precision=precision, threads=threads)
+    chosen = options.columns(text_column, pair_column, None, None)
+    chosen.pop("task")
+    table = read(file, labelled=False, **chosen)
+    for answer in answers(estimator, texts_of(table)):
+        sys.stdout.write(json.dumps(answer, ensure_ascii=False) + "\n")
+
+
+def answers(estimator: Any, texts: list[Any]) -> Any:
+    """One JSON-able answer a text."""
+    if estimator.task_ == "regression":
+        for value in estimator.predict(texts):
+            yield {"value": float(value)}
+        return
+    labels, probabilities = estimator.predict(texts), estimator.predict_proba(texts)
+    names = [str(name) for name in estimator.classes_]
+    for label, row in zip(labels, probabilities, strict=True):
+        shares = {name: round(float(value), 6) for name, value in zip(names, row, strict=True)}
+        if estimator.task_ == "multi-label":
+            yield {"labels": [str(one) for one in label], "probabilities": shares}
+        else:
+            yield {"label": str(label), "score": round(float(row.max()), 6), "probabilities": shares}

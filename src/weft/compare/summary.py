@@ -1,0 +1,168 @@
+"""From finished runs to the results that the table and the report show: means, intervals, the best on dev, paired tests against it."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from weft import __version__, metrics
+from weft.compare.ladder import Standing
+from weft.compare.results import Best, Finding, Mistake, Results, RungResult, Spread
+from weft.compare.runs import Run
+from weft.compare.statistics import bootstrap_interval, bootstrap_metric, holm, mean_sd, paired_permutation
+from weft.data.examples import Splits, Table
+from weft.estimators.rungs import RUNGS
+from weft.estimators.scoring import MAIN_METRIC
+
+MISTAKES = 12
+RESAMPLES = 2_000
+
+
+def summarise(splits: Splits, standing: Standing, *, name: str, command: str, started: str, split_note: str, checks: list[Finding], device: str) -> Results:
+    """The whole of results.json. Nothing here chooses by the test set: the best rung is the best on dev."""
+    plan, task = standing.plan, splits.train.task
+    metric = MAIN_METRIC[task]
+    reported = splits.test if splits.test is not None else splits.dev
+    best = best_rung(standing, metric)
+    rows = [_row(rung, standing, metric, reported, splits.test is not None) for rung in plan.rungs]
+    if best is not None:
+        _compare(rows, standing, best)
+    return {
+        "weft": __version__, "command": command, "started": started,
+        "dataset": {
+            "name": name, "task": task, "train": len(splits.train), "dev": len(splits.dev), "test": None if splits.test is None else len(splits.test),
+            "labels": splits.train.classes, "checks": checks, "split": split_note,
+        },
+        "machine": machine(device),
+        "budget": {"minutes": None if plan.steps else plan.minutes, "seeds": list(plan.seeds), "trials": plan.trials, "note": _budget_note(standing)},
+        "metric": metric, "rungs": rows,
+        "best": None if best is None else _best(best, standing, metric, splits, reported),
+        "curve": None,
+    }  # fmt: skip
+
+
+def best_rung(standing: Standing, metric: str) -> str | None:
+    """The rung with the highest mean on dev; the earlier (simpler) of equals."""
+    means = {rung: float(np.mean([run.dev[metric] for run in runs])) for rung, runs in standing.runs.items() if runs}
+    return max(means, key=lambda rung: means[rung]) if means else None
+
+
+def machine(device: str) -> dict[str, Any]:
+    """What the figures were measured on."""
+    name = platform.processor() or platform.machine()
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            name = next((line.split(":", 1)[1].strip() for line in file if line.startswith("model name")), name)
+    except OSError:
+        pass
+    return {"processor": name, "cores": os.cpu_count(), "system": platform.system(), "python": platform.python_version(), "compute": device}
+
+
+def _row(rung: str, standing: Standing, metric: str, reported: Table, has_test: bool) -> RungResult:
+    facts = RUNGS[rung]
+    runs = standing.runs.get(rung, [])
+    error = standing.errors.get(rung)
+    row: RungResult = {
+        "name": rung, "paper": facts.paper, "line": facts.line, "status": "failed" if error else "done" if len(runs) == len(standing.plan.seeds) else "pending",
+        "error": error, "settings": runs[0].settings if runs else {},
+    }  # fmt: skip
+    if not runs:
+        return row
+    row["steps"] = runs[0].steps
+    row["epochs"] = None if runs[0].epochs is None else float(np.mean([run.epochs or 0 for run in runs]))
+    row["dev"] = _spread([run.dev[metric] for run in runs])
+    row["test"] = None
+    if has_test:
+        row["test"] = _spread([run.reported[metric] for run in runs])
+        row["test"]["interval"] = _interval(metric, runs, reported)
+    names = [key for key in runs[0].reported if key != metric and all(key in run.reported for run in runs)]
+    row["test_metrics"] = {key: float(np.mean([run.reported[key] for run in runs])) for key in names}
+    row["train_seconds"] = float(np.mean([run.train_seconds for run in runs]))
+    row["texts_per_second"] = float(np.median([run.texts_per_second for run in runs]))
+    row["latency_ms"] = float(np.median([run.latency_ms for run in runs]))
+    row["parameters"], row["bytes"] = runs[0].parameters, int(np.median([run.bytes for run in runs]))
+    return row
+
+
+def _spread(values: Sequence[float]) -> Spread:
+    mean, sd = mean_sd(values)
+    return {"mean": mean, "sd": sd, "values": list(values)}
+
+
+def _interval(metric: str, runs: Sequence[Run], reported: Table) -> list[float] | None:
+    """95 % over examples, seeds averaged first."""
+    if metric == "accuracy":
+        low, high = bootstrap_interval([run.example_scores for run in runs], resamples=RESAMPLES)
+        return [low, high]
+    try:
+        if metric == "r2":
+            truth = np.array(reported.labels, float)
+            return list(bootstrap_metric(metrics.r2, truth, [np.array(run.predictions, float) for run in runs]))
+        names = sorted({name for label in reported.labels for name in label} | {name for run in runs for label in run.predictions for name in label})  # type: ignore[union-attr]
+        return list(bootstrap_metric(metrics.micro_f1, _indicator(reported.labels, names), [_indicator(run.predictions, names) for run in runs]))
+    except ValueError:
+        return None  # too few examples for the metric to be defined on resamples
+
+
+def _indicator(labels: Sequence[Any], names: Sequence[str]) -> np.ndarray:
+    place = {name: i for i, name in enumerate(names)}
+    matrix = np.zeros((len(labels), len(names)), bool)
+    for row, label in enumerate(labels):
+        matrix[row, [place[name] for name in label]] = True
+    return matrix
+
+
+def _compare(rows: list[RungResult], standing: Standing, best: str) -> None:
+    """Each finished rung against the best by paired flips of the examples' scores, corrected for how many there are (Holm)."""
+    leader = [run.example_scores for run in standing.runs[best]]
+    others = [row for row in rows if row["name"] != best and standing.runs.get(row["name"])]
+    p_values: list[float | None] = [paired_permutation([run.example_scores for run in standing.runs[row["name"]]], leader) for row in others]
+    for row, p_value, corrected in zip(others, p_values, holm(p_values), strict=True):
+        row["p_value"], row["p_holm"] = p_value, corrected
+
+
+def _best(rung: str, standing: Standing, metric: str, splits: Splits, reported: Table) -> Best:
+    """A closer look at the best rung's best run on dev."""
+    run = max(standing.runs[rung], key=lambda run: run.dev[metric])
+    labels, task = list(reported.labels), splits.train.task
+    names = sorted(set(splits.train.classes) | set(reported.classes))
+    best: Best = {
+        "name": rung, "split": "test" if splits.test is not None else "dev", "seed": run.seed,
+        "confusion": None, "report": {}, "mistakes": _mistakes(run, reported, task),
+    }  # fmt: skip
+    if task == "classification":
+        best["confusion"] = metrics.confusion(labels, run.predictions, names).tolist()
+        best["report"] = metrics.report(labels, run.predictions)
+    return best
+
+
+def _mistakes(run: Run, reported: Table, task: str) -> list[Mistake]:
+    """The examples it was surest of and wrong in; for numbers, the largest errors."""
+    wrong = [i for i, score in enumerate(run.example_scores) if score < (0 if task == "regression" else 1)]
+    order = sorted(wrong, key=lambda i: run.example_scores[i] if task == "regression" else -run.confidences[i])[:MISTAKES]
+
+    def shown(label: Any) -> str:
+        return f"{label:.3g}" if isinstance(label, float) else ", ".join(label) or "(none)" if isinstance(label, list | tuple) else str(label)
+
+    return [
+        {
+            "text": reported.examples[i].text + (f"  |  {reported.examples[i].pair}" if reported.examples[i].pair is not None else ""),
+            "label": shown(reported.labels[i]), "predicted": shown(run.predictions[i]),
+            "confidence": None if task == "regression" else run.confidences[i], "line": reported.examples[i].line,
+        }
+        for i in order
+    ]  # fmt: skip
+
+
+def _budget_note(standing: Standing) -> str:
+    plan = standing.plan
+    if plan.steps:
+        return f"{plan.steps} steps for every neural rung; baselines are trained to their end"
+    return (
+        f"{plan.minutes:g} minutes for the whole ladder, shared out equally among the trainings of the neural rungs and turned into steps once, "
+        "by timing a few of each; a rung that needs less for its own number of epochs leaves the rest to the others; baselines are trained to their end"
+    )

@@ -1,0 +1,68 @@
+"""From what a user names (a dataset, a file, files for each side) to splits, saying which data are learned from, chosen by and reported on."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from weft.data import datasets
+from weft.data.examples import Splits, Table, check_trainable, split_table
+from weft.data.readers import read, read_like
+from weft.errors import InputError
+
+log = logging.getLogger("weft")
+
+
+def open_splits(
+    data: str,
+    *,
+    valid: str | None = None,
+    test: str | None = None,
+    test_share: float = 0.1,
+    dev_share: float = 0.1,
+    seed: int = 0,
+    **columns: Any,
+) -> tuple[Splits, str]:
+    """(splits, where they come from in words). `data`: a file, or a dataset's name (`weft data list`).
+
+    valid, test: files of their own; what is not given is split off at random, by label, with `seed` (test_share=0: no test set).
+    columns: text_column, pair_column, label_column, task, as `read` takes them. Raises InputError where there is nothing to learn.
+    """
+    if data in datasets.DATASETS and not Path(data).exists():
+        if valid or test or any(value is not None for value in columns.values()):
+            raise InputError(f"{data} is a named dataset with splits and columns of its own; give a file for other ones", "DATA")
+        splits = datasets.load(data)
+        return splits, f"the named dataset's: {_sizes(splits)}"
+    if not Path(data).exists() and data != "-":
+        raise InputError(f"no such file, and no such dataset; the datasets are {', '.join(datasets.DATASETS)}", data)
+    whole = read(data, labelled=True, **columns)
+    check_trainable(whole)
+    given = {"dev": None if valid is None else read_like(valid, whole, labelled=True), "test": None if test is None else read_like(test, whole, labelled=True)}
+    shares = {"dev": dev_share if valid is None else 0.0, "test": test_share if test is None else 0.0}
+    if not any(shares.values()):
+        splits = Splits(whole, _there(given["dev"]), given["test"])
+        return splits, f"files given: {_sizes(splits)}"
+    cut = split_table(whole, dev=shares["dev"], test=shares["test"], seed=seed)
+    splits = Splits(cut.train, cut.dev if valid is None else _there(given["dev"]), given["test"] if test is not None else cut.test)
+    parts = " and ".join(f"{name} ({share:.0%})" for name, share in shares.items() if share)
+    note = f"{parts} split off {Path(data).name} at random, by label, seed {seed}: {_sizes(splits)}"
+    log.info("%s", note)
+    return splits, note
+
+
+def open_labelled(data: str, **columns: Any) -> tuple[Table, str]:
+    """(labelled examples to measure on, what they are in words): a file, or the test set (dev where there is none) of a named dataset."""
+    if data in datasets.DATASETS and not Path(data).exists():
+        splits = datasets.load(data)
+        return (splits.test, f"{data}'s test set") if splits.test is not None else (splits.dev, f"{data}'s development set")
+    return read(data, labelled=True, **columns), data
+
+
+def _there(table: Table | None) -> Table:
+    assert table is not None
+    return table
+
+
+def _sizes(splits: Splits) -> str:
+    return f"train {len(splits.train)}, dev {len(splits.dev)}" + (f", test {len(splits.test)}" if splits.test is not None else "")

@@ -1,0 +1,81 @@
+"""From splits to a model folder: what `weft train` does, in Python."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+from weft.data.examples import Splits, Table
+from weft.estimators.rungs import RUNGS
+from weft.estimators.text import TextClassifier, TextRegressor
+
+log = logging.getLogger("weft")
+CHECKPOINT = "checkpoint.safetensors"
+
+
+def texts_of(table: Table) -> list[Any]:
+    """What an estimator is fed: texts, or (text, pair) where the table holds pairs."""
+    pairs = table.pairs
+    return list(table.texts) if pairs is None else list(zip(table.texts, pairs, strict=True))
+
+
+def train_folder(
+    splits: Splits, folder: Path, *, model: str, settings: dict[str, Any], data: str, resume: bool = False, console: Any = None, **options: Any
+) -> dict[str, Any] | None:
+    """Trains on splits.train, chooses by splits.dev, writes the folder; metrics of test, else of dev, and which is said.
+
+    While it trains, folder/checkpoint.safetensors is kept; resume goes on from it; a finished run removes it. `console` (rich's) shows a
+    progress bar. options: the estimator's own. Under torchrun the main process alone writes and answers; the others get None.
+    """
+    neural = model in RUNGS and RUNGS[model].engine == "neural"
+    estimator = (TextRegressor if splits.train.task == "regression" else TextClassifier)(model=model, settings=settings or None, **options)
+    checkpoint = folder / CHECKPOINT
+    if not neural:
+        if resume:
+            log.warning("%s is trained in one go: there is nothing to resume", model)
+        estimator.fit(texts_of(splits.train), splits.train.labels)
+        return _write(estimator, splits, folder, data)
+    from weft.training import distributed
+
+    with distributed.process_group(estimator._compute().device):
+        main = distributed.is_main()
+        if main:
+            folder.mkdir(parents=True, exist_ok=True)
+            if checkpoint.exists() and not resume:
+                log.warning("%s holds the checkpoint of an interrupted run; --resume would have gone on from it", folder)
+        if resume and not checkpoint.exists():
+            log.warning("%s holds no checkpoint: training starts at the beginning", folder)
+        with _bar(model, console if main else None) as bar:
+            validation = (texts_of(splits.dev), splits.dev.labels) if len(splits.dev) else None
+            estimator.fit(
+                texts_of(splits.train), splits.train.labels, validation,
+                checkpoint=checkpoint, resume=resume, callbacks=[bar] if bar is not None else [],
+            )  # fmt: skip
+        if not main:
+            return None
+        record = _write(estimator, splits, folder, data)
+        checkpoint.unlink(missing_ok=True)
+        return record
+
+
+def _bar(title: str, console: Any) -> Any:
+    if console is None or not console.is_terminal:
+        return nullcontext()
+    from weft.training.callbacks import ProgressBar
+
+    return ProgressBar(title, console)
+
+
+def _write(estimator: Any, splits: Splits, folder: Path, data: str) -> dict[str, Any]:
+    """The folder and its metrics: of test where there is one, else of dev."""
+    name, table = ("test", splits.test) if splits.test is not None else ("dev", splits.dev)
+    metrics = estimator.evaluate(texts_of(table), table.labels)
+    record = {"split": name, "examples": len(table), name: metrics}
+    if name == "test":
+        record["dev"] = estimator.evaluate(texts_of(splits.dev), splits.dev.labels)
+    estimator.save(folder, metrics=record, data=data)
+    history = estimator.history_
+    training = None if history is None else {"steps": history.steps, "epochs": history.epochs, "best_step": history.best_step, "stopped": history.stopped, "seconds": history.seconds}
+    return {"split": name, "metrics": metrics, "training": training}
