@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from weft.nn.activations import softmax
+from weft.nn.dropout import dropout
 from weft.nn.initialisation import xavier_
 
 Score = Callable[[Tensor, Tensor], Tensor]
@@ -29,7 +30,7 @@ class Attended(NamedTuple):
 
 def scaled_dot(query: Tensor, key: Tensor) -> Tensor:
     """Scaled dot product, q·k / sqrt(D), D the size of a key (Vaswani et al., 2017; E89): (..., T, D), (..., S, D) -> (..., T, S)."""
-    return query @ key.mT / math.sqrt(key.shape[-1])
+    return (query / math.sqrt(key.shape[-1])) @ key.mT  # scaled before the product: there are fewer numbers there
 
 
 def attend(
@@ -55,31 +56,25 @@ def visible(mask: Tensor | None, query: Tensor, key: Tensor) -> Tensor | None:
     """The mask of keys (..., S), or of pairs (..., T, S), as one that broadcasts over scores (..., T, S)."""
     if mask is None:
         return None
-    if mask.ndim == query.ndim - 1:
-        mask = mask[..., None, :]
+    if mask.dtype != torch.bool:
+        raise ValueError(f"a mask is bool, True = visible, not {mask.dtype}")
+    pairs = mask[..., None, :] if mask.ndim == query.ndim - 1 else mask
     scores = (*query.shape[:-1], key.shape[-2])
-    if mask.ndim != query.ndim or any(size not in (1, wanted) for size, wanted in zip(mask.shape, scores, strict=True)):
+    if pairs.ndim != query.ndim or any(size not in (1, wanted) for size, wanted in zip(pairs.shape, scores, strict=True)):
         raise ValueError(f"a mask of shape {tuple(mask.shape)} does not fit scores of shape {scores}")
-    return mask
+    return pairs
 
 
-def fused(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropout: float = 0.0, causal: bool = False) -> Tensor:
-    """PyTorch's scaled dot-product attention; a query that sees nothing gets zeros.
+def fused(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, rate: float = 0.0, causal: bool = False) -> Tensor:
+    """PyTorch's scaled dot-product attention, by a mask or causal, not both; a query that sees nothing gets zeros.
 
     On a CPU under autocast it runs in float32: there its backward pass in bfloat16 takes several times as long, and its
     forward pass is no faster.
     """
     if query.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
         with torch.autocast("cpu", enabled=False):
-            return scaled_dot_product(query.float(), key.float(), value.float(), mask, dropout, causal)
-    return scaled_dot_product(query, key, value, mask, dropout, causal)
-
-
-def scaled_dot_product(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropout: float, causal: bool) -> Tensor:
-    # the kernel takes either a mask or its own causal one, not both
-    if causal and mask is not None:
-        mask, causal = mask & earlier(query.shape[-2], query.device), False
-    return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout, is_causal=causal)
+            return fused(query.float(), key.float(), value.float(), mask, rate, causal)
+    return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=rate, is_causal=causal)
 
 
 def earlier(length: int, device: torch.device | None = None) -> Tensor:
@@ -115,8 +110,9 @@ class MultiHeadAttention(nn.Module):
     ) -> Attended:
         """query (B, T, D), key and value (B, S, D) -> context (B, T, D), and the weights (B, H, T, S) when asked for.
 
-        `mask`, True is visible: (B, S), or (B, T, S) for one a query. `causal`: query i sees keys j <= i only; both combine by "and".
-        Pass one tensor three times for self-attention. Raises ValueError where sizes differ, and for causal attention with T != S.
+        `mask`, True is visible: (B, S), or (B, T, S) for one a query. `causal`: query i sees keys j <= i only; both combine
+        by "and". The weights are those before dropout. Pass one tensor three times for self-attention.
+        Raises ValueError where sizes differ, the mask does not fit, or T != S with causal attention.
         """
         for name, x in (("query", query), ("key", key), ("value", value)):
             if x.shape[-1] != self.size:
@@ -126,12 +122,16 @@ class MultiHeadAttention(nn.Module):
         mask = visible(mask, query, key)
         mask = None if mask is None else mask[:, None]  # (B, 1, 1 or T, S)
         queries, keys, values = (self.split(x) for x in self.project(query, key, value))
-        dropout = self.dropout if self.training else 0.0
-        if weights:
-            alpha = softmax(scaled_dot(queries, keys), self.together(mask, causal, query))
-            context = F.dropout(alpha, dropout) @ values
-            return Attended(self.output(self.join(context)), alpha)
-        return Attended(self.output(self.join(fused(queries, keys, values, mask, dropout, causal))), None)
+        rate = self.dropout if self.training else 0.0
+        # the CPU's kernel knows no dropout: PyTorch would write attention out too, and draw more slowly
+        written_out = weights or (rate > 0 and query.device.type == "cpu")
+        if causal and (written_out or mask is not None):
+            past = earlier(query.shape[-2], query.device)
+            mask, causal = past if mask is None else mask & past, False
+        if not written_out:
+            return Attended(self.output(self.join(fused(queries, keys, values, mask, rate, causal))), None)
+        alpha = softmax(scaled_dot(queries, keys), mask)
+        return Attended(self.output(self.join(dropout(alpha, rate) @ values)), alpha if weights else None)
 
     def project(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, ...]:
         """The three input products, in one where there is one input."""
@@ -146,11 +146,3 @@ class MultiHeadAttention(nn.Module):
 
     def join(self, x: Tensor) -> Tensor:
         return x.transpose(-3, -2).flatten(-2)  # (B, T, D)
-
-    @staticmethod
-    def together(mask: Tensor | None, causal: bool, query: Tensor) -> Tensor | None:
-        """Padding and causal mask, combined by "and" (E95)."""
-        if not causal:
-            return mask
-        past = earlier(query.shape[-2], query.device)
-        return past if mask is None else mask & past
