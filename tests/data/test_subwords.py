@@ -136,6 +136,12 @@ def test_offsets_point_into_the_text_as_given(made) -> None:
     assert "".join(spans).startswith("İ") and "".join(spans).endswith("lowest")
 
 
+def test_the_blank_before_a_word_is_in_its_piece_but_not_in_its_offsets() -> None:
+    made = BytePairTokenizer.train(["low low low"], maximum_size=270)
+    assert pieces(made, "low  Low") == ["Ġlow", "Ġ", "Ġlow"]
+    assert [(start, end) for start, end in made.encode("low  Low").offsets if end > start] == [(0, 3), (5, 8)]
+
+
 def test_wordpiece_lowercase_drops_accents_and_case() -> None:
     assert pieces(WORDPIECE, "ÚNDÖ") == pieces(WORDPIECE, "undo")
     cased = WordPieceTokenizer.train(["Über Über über"], lowercase=False)

@@ -31,7 +31,7 @@ BY_HAND = [
     ("İSTANBUL'da Straße", "i̇stanbul'da|straße"),
     ("cafe\u0301 café नमस्ते दुनिया", "café|café|नमस्ते|दुनिया"),
     ("東京タワー2020年", "東|京|タ|ワ|ー|2020|年"),
-    ("a\u200bb x\x00y so\xadft \ufeffstart", "a|b|x|y|so|ft|start"),
+    ("a\u200bb x\x00y so\xadft \ufeffstart", "a|b|x|y|soft|start"),
     ("good\U0001f600\U0001f44d", "good|\U0001f600|\U0001f44d"),
     ("  \t\n\u3000 ", ""),
 ]
@@ -67,7 +67,7 @@ def test_offsets_point_at_the_token_in_the_text_as_given(text) -> None:
     for token, (start, end) in zip(CUT.tokens(text), encoding.offsets, strict=True):
         assert last <= start < end
         assert not re.search(r"\w", text[last:start])  # nothing but blanks and invisible characters is passed over
-        form = unicodedata.normalize("NFC", text[start:end])
+        form = unicodedata.normalize("NFC", text[start:end]).replace("\xad", "")
         for curly, straight in ("’'", "‘'", '“"', '”"'):
             form = form.replace(curly, straight)
         assert token == form.lower()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import operator
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -66,7 +67,7 @@ def checked_all(texts: Iterable[str]) -> list[str]:
         raise InputError("several texts are wanted, not one str: put it in a list")
     given = list(texts)
     clean = [checked(text) for text in given]
-    repaired = sum(a is not b and a != b for a, b in zip(given, clean, strict=True))
+    repaired = sum(map(operator.ne, given, clean))
     if repaired:
         log.warning("%d of %d texts held lone surrogates, which became U+FFFD", repaired, len(given))
     return clean

@@ -19,9 +19,9 @@ from weft.data.hashing import ngram_hashes, word_hash
 from weft.data.vocabulary import SPECIALS, Vocabulary
 from weft.errors import InputError
 
-# Signs that stand on or between the letters of a word but are no letters to `re`: accents, vowel signs, joiners.
+# Signs that stand on or between the letters of a word but are no letters to `re`: accents, vowel signs, joiners, soft hyphens.
 _MARKS = (
-    "\u0300-\u036f\u0483-\u0489\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0610-\u061a\u064b-\u065f\u0670\u06d6-\u06dc"
+    "\xad\u0300-\u036f\u0483-\u0489\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0610-\u061a\u064b-\u065f\u0670\u06d6-\u06dc"
     "\u06df-\u06e4\u06e7\u06e8\u06ea-\u06ed\u0900-\u0903\u093a-\u094f\u0951-\u0957\u0962\u0963\u0981-\u0983\u09bc-\u09cd"
     "\u0a01-\u0a03\u0a3c-\u0a4d\u0a70\u0a71\u0a81-\u0a83\u0abc-\u0acd\u0b01-\u0b03\u0b3c-\u0b4d\u0b82\u0bbe-\u0bcd"
     "\u0c00-\u0c04\u0c3e-\u0c4d\u0c81-\u0c83\u0cbc-\u0ccd\u0d00-\u0d03\u0d3b-\u0d4d\u0dca-\u0ddf\u0e31\u0e34-\u0e3a\u0e47-\u0e4e"
@@ -45,7 +45,7 @@ WORDS = "|".join(
         rf"[^\s{_INVISIBLE}][{_MARKS}]*",
     )
 )
-_STRAIGHT = str.maketrans("’‘“”", "''\"\"")
+_STRAIGHT = str.maketrans("’‘“”", "''\"\"", "\xad")
 NONBLANK = r"\S+"
 _BLANKLESS = re.compile(NONBLANK)
 HASHING_BUCKETS = 1 << 15
@@ -72,7 +72,7 @@ class WordTokenizer:
     u.s., 3.14, o'brien, ... and -lrb- whole, cuts contractions as treebanks do (do|n't, it|'s) so that raw and treebank text give
     the same tokens and all negations share one, cuts hyphenated words at the hyphen, and takes each Chinese or Japanese character
     alone. Invisible control characters are dropped. A token's form is lower-cased (`lowercase`), in Unicode's composed form, with
-    straight quotation marks; its offsets are those of the characters in the text as given.
+    straight quotation marks and without soft hyphens; its offsets are those of the characters in the text as given.
 
     ngrams = n > 1: after the ids of the words come those of their runs of 2 … n neighbours, shortest runs first, each
     len(vocabulary) + hash mod `buckets` (E35): unknown words take part by their letters, collisions share an id. With ngrams = 1
@@ -187,7 +187,7 @@ class WordTokenizer:
                 yield self._normal(match.group()), piece.start() + match.start(), piece.start() + match.end()
 
     def _ngrams(self, hashes: np.ndarray, n: int) -> np.ndarray:
-        return (ngram_hashes(hashes, n) % np.uint64(self.buckets)).astype(np.int32) + np.int32(self.size - self.buckets)
+        return (ngram_hashes(hashes, n) % np.uint64(self.buckets)).astype(np.int32) + np.int32(len(self.vocabulary))
 
     def _with_ngrams(self, ids: np.ndarray, hashes: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Every text's ids followed by its n-grams' (flat, as `ids` and `hashes` are), and how many each text then has."""
