@@ -1,4 +1,7 @@
-"""Columns: is the first row a header, and which columns hold the text, the pair, the label; guessed from names and contents, decided by the caller."""
+"""Columns: is the first row a header, and which columns hold the text, the pair, the label.
+
+Guessed from names and contents; the caller's word decides.
+"""
 
 from __future__ import annotations
 
@@ -215,7 +218,7 @@ def _label(free: Sequence[Profile], said: list[str], *, need: bool | None, texts
 
 
 def _texts(free: Sequence[Profile], pair: int | None, said: list[str], names: Sequence[str], place: str) -> tuple[int, int | None]:
-    """The text's column and the pair's: two columns of text make pairs; of three or more, a pair known by its names, or the best known one."""
+    """The text's column and the pair's: two columns of text make pairs; of more, a pair known by its names, or the best known one."""
     usable = [p for p in free if not p.is_id]
     known = [p for p in usable if p.plain in TEXTS or any(p.plain in names for names in PAIRS)]
     known = [p for p in known if not p.numeric and not (p.filled >= 20 and p.distinct * 10 < p.filled)]

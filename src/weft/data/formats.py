@@ -1,6 +1,7 @@
 """Formats: the bytes of a file → rows of cells, each with its line.
 
-CSV, TSV, JSON lines, Parquet, `__label__` lines, plain lines, gzip of each; all but Parquet are read as streams. What cannot be read ends in an InputError "FILE:LINE: what, and what would be right".
+CSV, TSV, JSON lines, Parquet, `__label__` lines, plain lines, gzip of each; all but Parquet are read as streams.
+What cannot be read ends in an InputError "FILE:LINE: what, and what would be right".
 """
 
 from __future__ import annotations
@@ -122,7 +123,8 @@ class Source:
     def lines(self, newline: str = "\n") -> Iterator[str]:
         """The lines of a UTF-8 text, each with its end, a byte order mark dropped. newline as in open(); old line ends "\\r" are seen."""
         self.check_encoding()
-        if newline == "\n" and b"\n" not in self.head and b"\r" in self.head.strip():
+        old = b"\n" not in self.head and b"\r" in self.head.strip(b"\r")  # line ends of the Macintosh before 2001
+        if newline == "\n" and old:
             newline = "\r"
         number = 0
         with self.open() as raw, io.TextIOWrapper(raw, encoding="utf-8-sig", newline=newline) as file:
@@ -133,25 +135,26 @@ class Source:
                         raise InputError(f"{found}; text has none: take it out, or is this no text file?", f"{self.name}:{number}")
                     yield line
             except UnicodeDecodeError as error:
-                raise self._bad_byte(b"\r" if newline == "\r" else b"\n") from error
+                raise self._bad_byte(old) from error
             except BROKEN as error:
                 raise self._cut_off(number + 1) from error
             except OSError as error:
                 raise InputError(f"cannot be read on ({error.strerror})", f"{self.name}:{number + 1}") from error
 
-    def _bad_byte(self, end: bytes) -> InputError:
+    def _bad_byte(self, old: bool) -> InputError:
         """Where the first byte is that is no UTF-8: a second reading, as the decoder works in blocks and knows no lines."""
-        with self.open() as file:
-            lines = file if end == b"\n" else io.BytesIO(file.read().replace(b"\r", b"\n"))
-            for number, line in enumerate(lines, start=1):
-                try:
+        number = 1
+        try:
+            with self.open() as file:
+                for line in io.BytesIO(file.read().replace(b"\r", b"\n")) if old else file:
                     line.decode("utf-8")
-                except UnicodeDecodeError as error:
-                    message = (
-                        f"byte 0x{line[error.start]:02x} (byte {error.start + 1} of the line) is no UTF-8; "
-                        "save the file as UTF-8 (if it is Latin-1: iconv -f WINDOWS-1252 -t UTF-8)"
-                    )
-                    return InputError(message, f"{self.name}:{number}")
+                    number += 1
+        except UnicodeDecodeError as error:
+            found = f"byte 0x{error.object[error.start]:02x} (byte {error.start + 1} of the line) is no UTF-8"
+            message = f"{found}; save the file as UTF-8 (if it is Latin-1: iconv -f WINDOWS-1252 -t UTF-8)"
+            return InputError(message, f"{self.name}:{number}")
+        except BROKEN:
+            return self._cut_off(number)
         return InputError("the file is no UTF-8; save it as UTF-8", self.name)
 
 
