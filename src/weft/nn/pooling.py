@@ -91,7 +91,7 @@ def _at(x: Tensor, step: Tensor, mask: Tensor) -> Tensor:
 
 
 def ends(x: Tensor, mask: Tensor) -> Tensor:
-    """Where a bidirectional recurrence has read everything: the first half of the channels at the last step, the second half at the first."""
+    """Where each of two directions has read everything: the first half of the channels at the last step, the second at the first."""
     if x.shape[-1] % 2:
         raise ValueError(f"the ends of two directions need an even number of channels, got {x.shape[-1]}")
     half = x.shape[-1] // 2
@@ -152,7 +152,7 @@ POOLINGS: dict[str, Callable[..., Any]] = {
 
 
 class Pooling(nn.Module):
-    """One of POOLINGS by its name: forward(x (B, T, size), mask) -> (B, output_size). `k` is for "k-max", `regions` for the regional ones."""
+    """One of POOLINGS by its name: (B, T, size) and a mask -> (B, output_size). `k` is for "k-max", `regions` for the regional ones."""
 
     def __init__(self, *, kind: str, size: int, k: int = 3, regions: int = 3) -> None:
         super().__init__()
@@ -180,5 +180,5 @@ class Pooling(nn.Module):
 
 
 def max_pool_2d(x: Tensor, size: int = 2, stride: int | None = None) -> Tensor:
-    """Maximum over size × size patches of images (B, C, H, W), `stride` apart (None: size); rows and columns left over are dropped (E28)."""
+    """Maximum over size × size patches of images (B, C, H, W), `stride` apart (None: size); what is left over is dropped (E28)."""
     return F.max_pool2d(x, size, stride)
