@@ -38,7 +38,10 @@ def open_splits(
         raise InputError(f"no such file, and no such dataset; the datasets are {', '.join(datasets.DATASETS)}", data)
     whole = read(data, labelled=True, **columns)
     check_trainable(whole)
-    given = {"dev": None if valid is None else read_like(valid, whole, labelled=True), "test": None if test is None else read_like(test, whole, labelled=True)}
+    given = {
+        "dev": None if valid is None else read_like(valid, whole, labelled=True),
+        "test": None if test is None else read_like(test, whole, labelled=True),
+    }
     shares = {"dev": dev_share if valid is None else 0.0, "test": test_share if test is None else 0.0}
     if not any(shares.values()):
         splits = Splits(whole, _there(given["dev"]), given["test"])

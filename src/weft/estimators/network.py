@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import inspect
 import logging
 import math
 import time
@@ -17,7 +16,7 @@ import torch
 from torch import Tensor
 
 from weft.data.batch import Batches
-from weft.data.tokenizers import TOKENIZERS, Tokenizer, tokenizer_from_dict, train_tokenizer
+from weft.data.tokenizers import Tokenizer, tokenizer_from_dict, train_tokenizer
 from weft.device import Compute, autocast
 from weft.errors import InputError
 from weft.estimators.scoring import MAIN_METRIC
@@ -67,9 +66,9 @@ class Network:
 
     def build(self, texts: Sequence[str], pair: bool) -> None:
         """Trains the tokenizer on the texts and draws the initial weights from the seed."""
-        options = dict(self.settings.tokenizer)
-        kind, _ = options.pop("tokenizer"), options.pop("maximum_length")
-        self.tokenizer = train_tokenizer(kind, texts, **_tokenizer_options(kind, options))
+        given = {name: value for name, value in self.settings.tokenizer.items() if value is not None}
+        kind, _ = given.pop("tokenizer"), given.pop("maximum_length", None)
+        self.tokenizer = train_tokenizer(kind, texts, **given)
         self.create(pair)
 
     def create(self, pair: bool) -> None:
@@ -242,9 +241,3 @@ class Network:
 
 def _target_tensor(task: str, targets: np.ndarray) -> Tensor:
     return torch.from_numpy(np.asarray(targets, np.int64 if task == "classification" else np.float32))
-
-
-def _tokenizer_options(kind: str, options: dict[str, Any]) -> dict[str, Any]:
-    """The settings that this kind of tokenizer takes; those of other kinds stay at their defaults and are left out."""
-    names = inspect.signature(TOKENIZERS[kind].train).parameters if kind in TOKENIZERS else ()
-    return {name: value for name, value in options.items() if name in names and not (name == "maximum_size" and not value)}

@@ -15,7 +15,10 @@ from weft.models.classifier import ClassifierConfig
 from weft.models.encoders import ENCODERS
 from weft.training.loop import TrainConfig
 
-TOKENIZER_DEFAULTS: dict[str, Any] = {"tokenizer": "words", "lowercase": True, "minimum_count": 1, "maximum_size": 0, "ngrams": 1, "buckets": 0, "maximum_length": 400}
+# None is the tokenizer's own default, and is not passed on
+TOKENIZER_DEFAULTS: dict[str, Any] = {
+    "tokenizer": "words", "maximum_length": 400, "lowercase": None, "minimum_count": None, "maximum_size": None, "ngrams": None, "buckets": None, "pattern": None,
+}  # fmt: skip
 BUDGET_DEFAULTS: dict[str, Any] = {
     "epochs": 10, "batch_size": 50, "batch_tokens": 0, "patience": 0, "checks": 10, "label_smoothing": 0.0, "class_weights": "none", "loss": "",
 }  # fmt: skip

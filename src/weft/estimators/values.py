@@ -10,6 +10,11 @@ from weft.errors import InputError
 
 def coerce(name: str, value: Any, default: Any) -> Any:
     """`value` as the type of `default`; texts are read as JSON-like ("3,4,5" is a list where the default is one)."""
+    if isinstance(value, str) and default is None:
+        try:
+            return _read(name, value, default)
+        except InputError:
+            return value
     if isinstance(value, str) and not isinstance(default, str):
         value = _read(name, value, default)
     if isinstance(default, tuple):

@@ -303,7 +303,7 @@ def evaluate(model: Module, batches: Batches, metrics: Mapping[str, Any], loss: 
         if loss is not None:
             for name, term in loss(_Given(outputs), batch).items():
                 total = totals.setdefault(name, [0.0, 0.0, term.weight])
-                total[0], total[1] = total[0] + float(term.total), total[1] + float(term.count)
+                total[0], total[1] = total[0] + float(term.total.detach()), total[1] + float(term.count)
     results = {name: float(metric.compute()) for name, metric in metrics.items()}
     if loss is not None:
         results["loss"] = sum(weight * total / max(count, 1e-12) for total, count, weight in totals.values())
