@@ -37,11 +37,11 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "w", encoding: str = 
     if mode not in ("w", "wb"):
         raise ValueError(f'{mode=} must be "w" or "wb"')
     text: dict[str, Any] = {} if mode == "wb" else {"encoding": encoding, "newline": "\n"}
-    target = Path(os.path.realpath(path))
-    if target.exists() and not target.is_dir() and not stat.S_ISREG(target.stat().st_mode):
-        with open(target, mode, **text) as file:
+    if os.path.exists(path) and not os.path.isdir(path) and not stat.S_ISREG(os.stat(path).st_mode):
+        with open(path, mode, **text) as file:
             yield file
         return
+    target = Path(os.path.realpath(path))  # a link stays one, and what it leads to is replaced
     file = _open_sibling(path, target, mode, text)
     temporary = Path(file.name)
     try:
