@@ -59,7 +59,7 @@ def test_leakage():
     found = kinds(given)
     assert found["leakage-test"]["count"] == 3
     assert found["leakage-test"]["message"] == (
-        "3 test texts (1 %) are also in the training data, word for word: their answers can be remembered"
+        "3 test texts (1 %) are also in the training data, word for word: what is remembered counts as known"
     )
     assert found["leakage-test"]["examples"][0] == f"line 2: {train[0].text}"
     assert found["leakage-dev"]["count"] == 2
@@ -124,7 +124,7 @@ def test_labels():
     found = kinds(given)
     assert found["unseen-labels"]["count"] == 1
     assert found["unseen-labels"]["examples"] == ["maybe (2)"]
-    assert "2 examples must be got wrong" in found["unseen-labels"]["message"]
+    assert "2 examples to be predicted must be got wrong" in found["unseen-labels"]["message"]
     assert found["rare-classes"]["examples"] == ["rare (4)"]
     assert "1 class has fewer" in found["rare-classes"]["message"]
     given.train.examples.append(Example("a fifth of these", "rare"))
@@ -157,7 +157,9 @@ def test_lengths():
     assert set(found) == {"long"}
     assert "the longest 1,002" in found["long"]["message"]
     given = splits()
-    given.train.examples = [Example((e.text + " tail" * 30)[:128] if i % 20 == 0 else e.text, e.label) for i, e in enumerate(given.train.examples)]
+    given.train.examples = [
+        Example((e.text + " tail" * 30)[:128] if i % 20 == 0 else e.text, e.label) for i, e in enumerate(given.train.examples)
+    ]
     found = kinds(given)
     assert set(found) == {"cut-off"}
     assert found["cut-off"]["count"] == 30

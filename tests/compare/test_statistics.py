@@ -38,7 +38,9 @@ def test_interval_of_right_and_wrong_is_the_binomials(share):
 def test_interval_of_numbers_is_scipys():
     values = np.random.default_rng(1).gamma(2.0, size=200)
     low, high = bootstrap_interval(values, resamples=20_000, level=0.9)
-    oracle = stats.bootstrap((values,), np.mean, confidence_level=0.9, n_resamples=20_000, method="percentile", rng=np.random.default_rng(2))
+    oracle = stats.bootstrap(
+        (values,), np.mean, confidence_level=0.9, n_resamples=20_000, method="percentile", rng=np.random.default_rng(2)
+    )
     np.testing.assert_allclose([low, high], oracle.confidence_interval, atol=0.01)
 
 
@@ -175,7 +177,9 @@ def test_paired_bootstrap():
     difference, (low, high), p = paired_bootstrap(accuracy, labels, [good, same], [same, good])
     assert (difference, low, high, p) == (0, 0, 0, 1)
     _, _, p = paired_bootstrap(accuracy, labels, [good], [same])
-    normal = 2 * stats.norm.sf(abs(np.mean((labels == good) * 1.0 - (labels == same)) / (np.std((labels == good) * 1.0 - (labels == same)) / math.sqrt(600))))
+    normal = 2 * stats.norm.sf(
+        abs(np.mean((labels == good) * 1.0 - (labels == same)) / (np.std((labels == good) * 1.0 - (labels == same)) / math.sqrt(600)))
+    )
     assert p == pytest.approx(normal, abs=0.08)
 
 

@@ -19,7 +19,27 @@ from weft.estimators import baselines
 from weft.estimators.baselines import DEFAULTS, TASKS, TOKEN, Baseline, Ngrams, tokens
 
 KINDS = [kind for kind in DEFAULTS if kind != "majority"]
-WORDS = ["good", "bad", "film", "plot", "dull", "bright", "it's", "don't", "12", ".", ",", "!", "the", "a", "of", "Very", "MOVIE", "naïve", "电影"]
+WORDS = [
+    "good",
+    "bad",
+    "film",
+    "plot",
+    "dull",
+    "bright",
+    "it's",
+    "don't",
+    "12",
+    ".",
+    ",",
+    "!",
+    "the",
+    "a",
+    "of",
+    "Very",
+    "MOVIE",
+    "naïve",
+    "电影",
+]
 
 
 def corpus(count=120, classes=3, seed=0):
@@ -27,7 +47,10 @@ def corpus(count=120, classes=3, seed=0):
     generator = random.Random(seed)
     labels = [f"class {generator.randrange(classes)}" for _ in range(count)]
     texts = [
-        " ".join(generator.choice(WORDS[int(label[-1]) :: classes] if generator.random() < 0.6 else WORDS) for _ in range(generator.randrange(1, 15)))
+        " ".join(
+            generator.choice(WORDS[int(label[-1]) :: classes] if generator.random() < 0.6 else WORDS)
+            for _ in range(generator.randrange(1, 15))
+        )
         for label in labels
     ]
     return texts, labels
@@ -62,7 +85,9 @@ def test_ngram_counts_against_a_counting_loop(size, minimum):
     dense = grams.counts(unseen).toarray()
     for text, row in zip(unseen, dense, strict=True):
         expected = all_ngrams(text)
-        assert {name: count for name, count in zip(grams.names(), row, strict=True) if count} == {n: c for n, c in expected.items() if n in kept}
+        assert {name: count for name, count in zip(grams.names(), row, strict=True) if count} == {
+            n: c for n, c in expected.items() if n in kept
+        }
 
 
 @pytest.mark.parametrize("size", [1, 2, 3])

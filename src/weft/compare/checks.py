@@ -80,10 +80,10 @@ def _is_empty(example: Example) -> bool:
     return not any(text.strip() for text in _exact(example))
 
 
-def _times(count: int, what: str) -> str:
-    """"1 text", "1,204 texts"."""
+def _times(count: int, what: str, one: str = "", many: str = "") -> str:
+    """ "1 text", "1,204 texts"; with a verb for one and for many: "1 text is", "2 texts are"."""
     plural = what[:-1] + "ies" if what.endswith("y") else what + ("es" if what.endswith("s") else "s")
-    return f"{count:,} {what if count == 1 else plural}"
+    return f"{count:,} {what if count == 1 else plural} {one if count == 1 else many}".rstrip()
 
 
 def _percent(share: float) -> str:
@@ -101,10 +101,10 @@ def _leakage(tables: dict[str, Table]) -> list[Finding]:
         leaked = [example for example in tables[held].examples if _loose(example) in keys[seen]]
         if leaked:
             exact = len({_exact(example) for example in tables[seen].examples} & {_exact(example) for example in leaked})
-            share = _percent(len(leaked) / len(tables[held].examples))
+            share = f"({_percent(len(leaked) / len(tables[held].examples))})"
             same = "word for word" if exact == len({_exact(example) for example in leaked}) else "but for case and punctuation at most"
-            verb, effect = ("is", "its") if len(leaked) == 1 else ("are", "their")
-            message = f"{_times(len(leaked), f'{held} text')} ({share}) {verb} also in the {seen} data, {same}: {effect} answers can be remembered"
+            opening = _times(len(leaked), f"{held} text", f"{share} is", f"{share} are")
+            message = f"{opening} also in the {seen} data, {same}: what is remembered counts as known"
             found.append(_finding(kind, "warning", len(leaked), map(_show, leaked), message))
     return found
 
@@ -116,7 +116,8 @@ def _empty(tables: dict[str, Table]) -> list[Finding]:
         return []
     where = ", ".join(f"{len(examples):,} {name}" for name, examples in found.items() if examples)
     lines = [f"{name}, line {example.line}" if example.line else name for name, examples in found.items() for example in examples]
-    message = f"{_times(total, 'text')} {'is' if total == 1 else 'are'} empty ({where}): nothing can be learned from or said about them"
+    opening = _times(total, "text", "is", "are")
+    message = f"{opening} empty ({where}): nothing can be learned from or said about them"
     return [_finding("empty", "warning", total, lines, message)]
 
 
@@ -142,7 +143,8 @@ def _conflicts(train: Table) -> list[Finding]:
         return []
     rows = sum(map(len, bad))
     shown = (f"{_show(group[0])} [{' / '.join(sorted({_label(e) for e in group}))}]" for group in bad)
-    message = f"{_times(len(bad), 'training text')} occur{'s' if len(bad) == 1 else ''} under different labels ({rows:,} rows): no model can get them all right"
+    opening = _times(len(bad), "training text", "occurs", "occur")
+    message = f"{opening} under different labels ({rows:,} rows): no model can get them all right"
     return [_finding("conflicts", "warning", len(bad), shown, message)]
 
 
@@ -161,10 +163,11 @@ def _duplicates(train: Table) -> list[Finding]:
             (exact if _exact(example) in seen else near if place else []).append(example)
             seen.add(_exact(example))
     found = []
-    for kind, rows, how in (("duplicates", exact, "repeat another, word for word"), ("near-duplicates", near, "repeat another but for case and punctuation")):
+    for kind, rows, how in (("duplicates", exact, "word for word"), ("near-duplicates", near, "but for case and punctuation")):
         if rows:
-            how = how.replace("repeat", "repeats", 1) if len(rows) == 1 else how
-            message = f"{_times(len(rows), 'training text')} ({_percent(len(rows) / len(train.examples))}) {how}: they count twice and say nothing new"
+            share = f"({_percent(len(rows) / len(train.examples))})"
+            opening = _times(len(rows), "training text", f"{share} repeats", f"{share} repeat")
+            message = f"{opening} another, {how}: they count twice and say nothing new"
             found.append(_finding(kind, "note", len(rows), map(_show, rows), message))
     return found
 
@@ -174,7 +177,8 @@ def _damaged(tables: dict[str, Table]) -> list[Finding]:
     rows = [example for table in tables.values() for example in table.examples if any("\ufffd" in text for text in _exact(example))]
     if not rows:
         return []
-    message = f"{_times(len(rows), 'text')} hold{'s' if len(rows) == 1 else ''} '\ufffd', a character lost to a wrong encoding before the file was written"
+    opening = _times(len(rows), "text", "holds", "hold")
+    message = f"{opening} '\ufffd', a character lost to a wrong encoding before the file was written"
     return [_finding("damaged", "note", len(rows), map(_show, rows), message)]
 
 
@@ -200,17 +204,20 @@ def _labels(train: Table, tables: dict[str, Table]) -> list[Finding]:
     if unseen:
         shown = [f"{name} ({count:,})" for name, count in unseen.most_common()]
         total = sum(unseen.values())
-        message = f"{_times(len(unseen), 'label')} to be predicted never occur{'s' if len(unseen) == 1 else ''} in training: {_times(total, 'example')} must be got wrong"
+        opening = _times(len(unseen), "label", "never occurs", "never occur")
+        message = f"{opening} in training: {_times(total, 'example')} to be predicted must be got wrong"
         found.append(_finding("unseen-labels", "warning", len(unseen), shown, message))
     rare = [(name, count) for name, count in counts.most_common()[::-1] if count < FEW]
     if rare:
         shown = [f"{name} ({count})" for name, count in rare]
-        message = f"{_times(len(rare), 'class')} ha{'s' if len(rare) == 1 else 've'} fewer than {FEW} training examples: too few to learn from or to judge by"
+        opening = _times(len(rare), "class", "has", "have")
+        message = f"{opening} fewer than {FEW} training examples: too few to learn from or to judge by"
         found.append(_finding("rare-classes", "note", len(rare), shown, message))
     name, most = counts.most_common(1)[0]
     share = most / len(train.examples)
     if train.task == "classification" and share >= MAJORITY:
-        message = f"{_percent(share)} of the training texts are '{name}': always answering that would score as much, so read macro F1 beside accuracy"
+        opening = f"{_percent(share)} of the training texts are '{name}'"
+        message = f"{opening}: always answering that would score as much, so read macro F1 beside accuracy"
         found.append(_finding("imbalance", "warning", most, [f"{n} ({c:,})" for n, c in counts.most_common()], message))
     return found
 
@@ -233,17 +240,15 @@ def _lengths(train: Table) -> list[Finding]:
     words = [sum(len(text.split()) for text in _exact(example)) for example in train.examples]
     order = sorted((i for i, count in enumerate(words) if count > LONG), key=lambda i: -words[i])
     if order:
-        middle = statistics.median(words)
-        message = (
-            f"{_times(len(order), 'training text')} ha{'s' if len(order) == 1 else 've'} over {LONG:,} words (the longest {words[order[0]]:,}; "
-            f"half of all have under {math.ceil(middle):,}): they are slow, and models with a limit read only their beginning"
-        )
+        opening = _times(len(order), "training text", "has", "have")
+        lengths_of = f"the longest {words[order[0]]:,}; half of all have under {math.ceil(statistics.median(words)):,}"
+        message = f"{opening} over {LONG:,} words ({lengths_of}): they are slow, and models with a limit read only their beginning"
         found.append(_finding("long", "note", len(order), (_show(train.examples[i]) for i in order), message))
     lengths = [len(example.text) for example in train.examples]
     longest = max(lengths, default=0)
     cut = [example for example, length in zip(train.examples, lengths, strict=True) if length == longest]
-    varied = len(set(lengths)) > 1
-    if longest >= 50 and varied and len(cut) >= 3 and len(cut) >= CUT_OFF * len(train.examples) and len({e.text for e in cut}) > 1:
+    many = len(cut) >= max(3, CUT_OFF * len(train.examples)) and len({example.text for example in cut}) > 1
+    if many and longest >= 50 and len(set(lengths)) > 1:
         message = f"{_times(len(cut), 'training text')} are exactly {longest:,} characters long, and none is longer: they look cut off"
         found.append(_finding("cut-off", "note", len(cut), map(_show, cut), message))
     return found

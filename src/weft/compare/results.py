@@ -31,7 +31,7 @@ class Spread(TypedDict):
 
 
 class RungResult(TypedDict):
-    """One row of the ladder. What comes after `settings` is None, or not there, until the status is "done"."""
+    """One row of the ladder. What comes after `settings` is None, or not there, until there are runs; "pending" may have some seeds."""
 
     name: str
     paper: str
@@ -70,7 +70,8 @@ class Best(TypedDict):
     name: str
     split: Literal["test", "dev"]
     seed: NotRequired[int]  # the run that is looked at
-    confusion: list[list[int]] | None  # rows: true class, columns: predicted, in the order of dataset.labels; None unless single-label
+    confusion: list[list[int]] | None  # rows: true class, columns: predicted; None unless each text has one label
+    labels: NotRequired[list[str]]  # the names of the confusion's rows and columns; dataset.labels when not there
     mistakes: list[Mistake]  # the most confident first
     report: dict[str, dict[str, float]]  # class → precision, recall, f1, support
 
