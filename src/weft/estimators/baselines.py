@@ -16,6 +16,7 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -150,7 +151,7 @@ class Ngrams:
         for i, text in enumerate(texts):
             found = tokens(text)
             lengths[i] = len(found)
-            flat.extend([get(token, -1) for token in found])
+            flat.extend(map(get, found, repeat(-1)))
         return np.array(flat, dtype=np.int64), np.repeat(np.arange(len(texts)), lengths)
 
 
