@@ -116,6 +116,7 @@ class Batches:
         if self.pairs is not None:
             lengths = np.maximum(lengths, np.fromiter((len(row) for row in self.pairs), np.int64, len(rows)))
         self.lengths = np.maximum(lengths, 1)
+        self._last: tuple[int, list[np.ndarray]] | None = None  # the order asked for last: a loop asks for the same one at every step
 
     def __len__(self) -> int:
         """How many examples an epoch has."""
@@ -126,6 +127,11 @@ class Batches:
 
     def order(self, epoch: int) -> list[np.ndarray]:
         """The examples of each batch of this epoch: a pure function of (seed, epoch)."""
+        if self._last is None or self._last[0] != epoch:
+            self._last = (epoch, self._order(epoch))
+        return self._last[1]
+
+    def _order(self, epoch: int) -> list[np.ndarray]:
         if not len(self.rows):
             return []
         if self.seed is None:
@@ -144,8 +150,6 @@ class Batches:
 
     def steps(self, epoch: int = 0) -> int:
         """How many batches this epoch has (with a token budget it can differ a little from epoch to epoch)."""
-        if self.examples is not None and not (self.seed is not None and self.bucketed and len(self.rows) > POOL * self.examples):
-            return -(-len(self.rows) // self.examples)
         return len(self.order(epoch))
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
