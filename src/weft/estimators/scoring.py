@@ -52,7 +52,7 @@ def _classification(probabilities: np.ndarray, labels: Sequence[Any], classes: S
         scores["calibration_error"] = metrics.calibration_error(truth, probabilities)
         if len(classes) == 2:
             scores["roc_auc"] = metrics.roc_auc(truth, probabilities[:, 1])
-            scores["pr_auc"] = metrics.average_precision(truth, probabilities[:, 1])
+            scores["pr_auc"] = metrics.pr_auc(truth, probabilities[:, 1])
         elif len(np.unique(truth)) == len(classes):
             scores["roc_auc"] = metrics.roc_auc(truth, probabilities)
     return scores
@@ -75,5 +75,5 @@ def _multi_label(probabilities: np.ndarray, labels: Sequence[Any], classes: Sequ
     both = seen.any(0) & ~seen.all(0)
     if both.any():
         scores["roc_auc"] = float(np.mean([metrics.roc_auc(seen[:, k], probabilities[:, k]) for k in np.flatnonzero(both)]))
-        scores["pr_auc"] = float(np.mean([metrics.average_precision(seen[:, k], probabilities[:, k]) for k in np.flatnonzero(both)]))
+        scores["pr_auc"] = float(np.mean([metrics.pr_auc(seen[:, k], probabilities[:, k]) for k in np.flatnonzero(both)]))
     return scores
