@@ -178,7 +178,7 @@ def test_a_batch_of_nothing_but_padding_is_worth_zero(loss):
 def test_a_terms_value_is_its_total_over_its_count():
     assert float(Term(torch.tensor(6.0), 4).value) == 1.5
     assert float(Term(torch.tensor(6.0), torch.tensor(4)).value) == 1.5
-    assert float(Term(torch.tensor(0.0), 0).value) == 0
+    assert float(Term(torch.tensor(6.0), 0).value) == 0
 
 
 @pytest.mark.parametrize("name", LOSSES)

@@ -95,20 +95,21 @@ def test_e13_multi_class_is_the_maximum_over_wrong_classes():
 def test_e13_gradient_away_from_the_kink_and_at_it():
     scores = torch.tensor([[2.0, 1.5, -1.0]], dtype=torch.float64, requires_grad=True)
     torch.autograd.gradcheck(lambda s: loss_of(Hinge(), s, torch.tensor([0])), scores)
-    kink = torch.tensor([[2.0, 1.0]], requires_grad=True)
-    loss_of(Hinge(), kink, torch.tensor([0])).backward()
-    assert kink.grad.tolist() == [[0.0, 0.0]]
+    kink = torch.tensor([[2.0, 1.0], [1.0, 2.0]], requires_grad=True)
+    for form in ("max", "sum"):
+        loss_of(Hinge(form), kink, torch.tensor([0, 1])).backward()
+        assert kink.grad.tolist() == [[0.0, 0.0]] * 2
 
 
 def test_e13_binary():
     weights, x = randn(3).requires_grad_(), randn(3, seed=1)
     for scale, y in itertools.product((0.1, 10.0), (0.0, 1.0)):
         sign, point = 2 * y - 1, scale * x
-        score = float(point @ weights)
+        score = (point @ weights).item()
         weights.grad = None
         loss = loss_of(Hinge(), (point @ weights)[None], torch.tensor([y]))
         loss.backward()
-        assert float(loss) == pytest.approx(max(0.0, 1 - sign * score))
+        assert loss.item() == pytest.approx(max(0.0, 1 - sign * score))
         expected = -sign * point if sign * score < 1 else torch.zeros(3, dtype=torch.float64)
         torch.testing.assert_close(weights.grad, expected)
     # Erratum: testing w·x < 1 without y would still push a negative example that is far on its own side.

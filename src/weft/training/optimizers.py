@@ -58,9 +58,8 @@ class _Lazy(torch.optim.Optimizer):
                 loss = closure()
         narrowed: list[_Narrowed] = []
         try:
-            for parameter in self._stepped():
-                if parameter.grad.is_sparse:  # type: ignore[union-attr]
-                    narrowed.append(_narrow(parameter, self.state[parameter]))
+            sparse = [parameter for parameter in self._stepped() if parameter.grad.is_sparse]  # type: ignore[union-attr]
+            narrowed.extend(_narrow(parameter, self.state[parameter]) for parameter in sparse)
             self._penalise()
             self._update()
             self._threshold()
