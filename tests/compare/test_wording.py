@@ -58,7 +58,7 @@ def rung(name, mean, p=None, latency=1.0, **more):
 
 
 def results(*rungs, best="lstm", metric="accuracy"):
-    return {"rungs": list(rungs), "best": {"name": best} if best else None, "metric": metric}
+    return {"rungs": list(rungs), "best": {"name": best} if best else None, "metric": metric, "dataset": {"task": "classification"}}
 
 
 OPENING = "lstm is best on development data; on test its accuracy is 77.1 ± 0.5 %"
@@ -112,3 +112,11 @@ def test_advice_is_silent_when_there_is_nothing_to_gain():
     assert wording.advice(results(BEST, rung("svm", 0.70, 0.01, latency=0.1))) is None
     assert wording.advice(results(BEST | {"latency_ms": None}, rung("svm", 0.76, 0.5, 0.1))) is None
     assert wording.advice(results(best=None)) is None
+
+
+def test_advice_warns_when_nothing_beats_the_majority():
+    given = results(rung("majority", 0.75, 0.4, 0.01), rung("svm", 0.76, 0.2, 0.2), BEST)
+    opening = "Even majority, which always answers the commonest label, cannot be told from it: "
+    assert wording.advice(given) == opening + "nothing here is shown to have learned anything yet."
+    given["dataset"]["task"] = "regression"
+    assert "always answers the mean" in wording.advice(given)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -82,8 +83,8 @@ def front(points: Sequence[Point]) -> list[Point]:
     return kept
 
 
-def place_labels(names: Sequence[str], anchors: Sequence[tuple[float, float]], area: Box) -> list[Label]:
-    """A place for each label near its point, inside `area`, over no point and no other label where there is room for that.
+def place_labels(names: Sequence[str], anchors: Sequence[tuple[float, float]], area: Box, avoid: Sequence[Box] = ()) -> list[Label]:
+    """A place for each label near its point, inside `area`; where there is room, over no point, no label and nothing to `avoid`.
 
     Greedy: the most crowded points choose first, among places around the point: the nearest with the least overlap.
     """
@@ -93,7 +94,7 @@ def place_labels(names: Sequence[str], anchors: Sequence[tuple[float, float]], a
     for i in sorted(range(len(names)), key=lambda i: -crowding[i]):
         width = LETTER * len(names[i]) + 4
         options = [_candidate(names[i], anchors[i], width, distance, angle) for distance, angle in _places()]
-        taken = [label.box for label in placed.values()] + dots[:i] + dots[i + 1 :]
+        taken = [label.box for label in placed.values()] + dots[:i] + dots[i + 1 :] + list(avoid)
 
         def cost(option: Label, taken: list[Box] = taken) -> float:
             outside = _area(option.box) - _overlap(option.box, area)
@@ -217,11 +218,13 @@ def scatter(
     frame = Frame(width, height, x_range, (low - pad * (2.5 if below else 1), high + pad), top=34)
     anchors = [(frame.x(point.x), frame.y(point.y) if point in inside else frame.area[3] - 10) for point in points]
     names = [point.name if point in inside else f"{point.name} ↓ {show_y(point.y)}" for point in points]
-    labels = [_drawn_label(given, point) for given, point in zip(place_labels(names, anchors, frame.area), points, strict=True)]
+    steps = _front_steps(front(inside), frame)
+    placed = place_labels(names, anchors, frame.area, [_thick(*step) for step in itertools.pairwise(steps)])
+    labels = [_drawn_label(given, point) for given, point in zip(placed, points, strict=True)]
     dots = [_dot(x, y, point.style, point.title or point.name) for point, (x, y) in zip(points, anchors, strict=True)]
     axes = frame.axes(x_title, y_title, log_ticks(*x_range, most=max(4, width // 90)), show_x, show_y)
     shaded = frame.strip(strip) if strip else None
-    return frame.svg(shaded, axes, _front_path(front(inside), frame), *dots, *labels, label=label, class_=class_)
+    return frame.svg(shaded, axes, _front_path(steps), *dots, *labels, label=label, class_=class_)
 
 
 def _drawn_label(label: Label, point: Point) -> Html:
@@ -232,13 +235,23 @@ def _drawn_label(label: Label, point: Point) -> Html:
     return join(_line(*label.anchor, *_nearest(label.box, label.anchor), "leader"), text)
 
 
-def _front_path(points: Sequence[Point], frame: Frame) -> Html | None:
-    """Steps from each point of the front to the next: what is above and left of them, nothing reaches."""
-    if len(points) < 2:
-        return None
-    start = f"M{_number(frame.x(points[0].x))} {_number(frame.y(points[0].y))}"
-    steps = [f"H{_number(frame.x(point.x))}V{_number(frame.y(point.y))}" for point in points[1:]]
-    return element("path", d=start + "".join(steps), class_="front")
+def _front_steps(points: Sequence[Point], frame: Frame) -> list[tuple[float, float]]:
+    """The corners of the steps from each point of the front to the next: what is above and left of them, nothing reaches."""
+    corners: list[tuple[float, float]] = []
+    for point in points:
+        x, y = frame.x(point.x), frame.y(point.y)
+        corners += [(x, corners[-1][1]), (x, y)] if corners else [(x, y)]
+    return corners
+
+
+def _front_path(corners: Sequence[tuple[float, float]]) -> Html | None:
+    return element("polyline", points=_path(corners), class_="front") if len(corners) > 1 else None
+
+
+def _thick(start: tuple[float, float], end: tuple[float, float]) -> Box:
+    """A horizontal or vertical line as a thin box."""
+    (left, right), (top, bottom) = sorted((start[0], end[0])), sorted((start[1], end[1]))
+    return left - 1, top - 1, right + 1, bottom + 1
 
 
 def curve(

@@ -67,18 +67,18 @@ def _row(rung: str, standing: Standing, metric: str, reported: Table, has_test: 
     runs = standing.runs.get(rung, [])
     error = standing.errors.get(rung)
     row: RungResult = {
-        "name": rung, "paper": facts.paper, "line": facts.line, "status": "failed" if error else "done" if len(runs) == len(standing.plan.seeds) else "pending",
+        "name": rung, "paper": facts.paper, "line": facts.line, "engine": facts.engine,
+        "status": "failed" if error else "done" if len(runs) == len(standing.plan.seeds) else "pending",
         "error": error, "settings": runs[0].settings if runs else {},
     }  # fmt: skip
     if not runs:
         return row
     row["steps"] = runs[0].steps
     row["epochs"] = None if runs[0].epochs is None else float(np.mean([run.epochs or 0 for run in runs]))
-    row["dev"] = _spread([run.dev[metric] for run in runs])
-    row["test"] = None
-    if has_test:
-        row["test"] = _spread([run.reported[metric] for run in runs])
-        row["test"]["interval"] = _interval(metric, runs, reported)
+    dev = _spread([run.dev[metric] for run in runs])
+    test = _spread([run.reported[metric] for run in runs]) if has_test else None
+    (test or dev)["interval"] = _interval(metric, runs, reported)
+    row["dev"], row["test"] = dev, test
     names = [key for key in runs[0].reported if key != metric and all(key in run.reported for run in runs)]
     row["test_metrics"] = {key: float(np.mean([run.reported[key] for run in runs])) for key in names}
     row["train_seconds"] = float(np.mean([run.train_seconds for run in runs]))
@@ -135,6 +135,7 @@ def _best(rung: str, standing: Standing, metric: str, splits: Splits, reported: 
         "confusion": None, "report": {}, "mistakes": _mistakes(run, reported, task),
     }  # fmt: skip
     if task == "classification":
+        best["labels"] = names
         best["confusion"] = metrics.confusion(labels, run.predictions, names).tolist()
         best["report"] = metrics.report(labels, run.predictions)
     return best

@@ -178,11 +178,19 @@ def _with_p(rungs: Sequence[RungResult]) -> str:
 
 
 def advice(results: Results) -> str | None:
-    """A sentence when a much faster rung cannot be told from the best one; None otherwise."""
+    """A sentence when nothing is shown to have learned, or when a much faster rung cannot be told from the best one; None otherwise."""
     best = best_rung(results)
-    if best is None or not best.get("latency_ms"):
+    if best is None:
         return None
-    equals = [rung for rung in done(results) if standing(rung, best) == "equal" and rung.get("latency_ms")]
+    equals = [rung for rung in done(results) if standing(rung, best) == "equal"]
+    if any(rung["name"] == "majority" for rung in equals):
+        floor = "the mean" if results["dataset"]["task"] == "regression" else "the commonest label"
+        return f"Even majority, which always answers {floor}, cannot be told from it: nothing here is shown to have learned anything yet."
+    return _faster(best, [rung for rung in equals if rung.get("latency_ms")])
+
+
+def _faster(best: RungResult, equals: Sequence[RungResult]) -> str | None:
+    """What the fastest of the rungs that are as good would gain, where that is much."""
     fastest = min(equals, key=lambda rung: rung.get("latency_ms") or math.inf, default=None)
     if fastest is None:
         return None
