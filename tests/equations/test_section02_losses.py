@@ -113,10 +113,10 @@ def test_e13_binary():
         expected = -sign * point if sign * score < 1 else torch.zeros(3, dtype=torch.float64)
         torch.testing.assert_close(weights.grad, expected)
     # Erratum: testing w·x < 1 without y would still push a negative example that is far on its own side.
-    point = -x * 3 * (1 if float(x @ weights) > 0 else -1) / abs(float(x @ weights))  # w·x = −3
+    point = -3 * x / (x @ weights).item()  # w·x = −3
     weights.grad = None
     loss_of(Hinge(), (point @ weights)[None], torch.tensor([0.0])).backward()
-    without_y = point if float(point @ weights) < 1 else 0 * point
+    without_y = point if (point @ weights).item() < 1 else 0 * point
     assert (weights.grad == 0).all() and without_y.abs().sum() > 0
 
 
