@@ -86,7 +86,7 @@ def last(x: Tensor, mask: Tensor) -> Tensor:
 
 
 def _at(x: Tensor, step: Tensor, mask: Tensor) -> Tensor:
-    picked = x[torch.arange(len(x), device=x.device), step]
+    picked = x[torch.arange(x.shape[0], device=x.device), step]  # not len(x), which an exporter would freeze
     return picked.masked_fill(~mask.any(1, keepdim=True), 0.0)
 
 
