@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from weft.compare.markup import Html, element, join
 
-LETTER = 6.9  # pixels that a character of a 12.5 pixel label takes, on the wide side
+LETTER = 7.3  # pixels that a character of a 12.5 pixel label takes, on the wide side
 LINE = 15.0
 Box = tuple[float, float, float, float]  # left, top, right, bottom
 
