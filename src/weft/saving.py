@@ -64,7 +64,10 @@ def read_model(folder: str | Path) -> SavedModel:
     config = read_json(folder / "config.json")
     if not isinstance(config, dict) or config.get("format") != FORMAT:
         raise InputError(f"is not a weft model of format {FORMAT}", str(folder / "config.json"))
-    for name, digest in config["files"].items():
+    files = config.get("files")
+    if not isinstance(files, dict) or "model.safetensors" not in files:
+        raise InputError("does not say which files were saved", str(folder / "config.json"))
+    for name, digest in files.items():
         if not (folder / name).exists():
             raise InputError("is missing: the model folder is incomplete", str(folder / name))
         if sha256(folder / name) != digest:
@@ -73,11 +76,12 @@ def read_model(folder: str | Path) -> SavedModel:
         arrays = load_file(folder / "model.safetensors")
     except SafetensorError as error:
         raise InputError(f"is not readable as safetensors ({error})", str(folder / "model.safetensors")) from error
-    tokenizer = read_json(folder / "tokenizer.json") if "tokenizer.json" in config["files"] else None
+    tokenizer = read_json(folder / "tokenizer.json") if "tokenizer.json" in files else None
     metrics = read_json(folder / "metrics.json") if (folder / "metrics.json").exists() else {}
     return SavedModel(config, arrays, tokenizer, metrics)
 
 
 def folder_bytes(folder: str | Path) -> int:
     """The size on disk of what prediction needs, in bytes: weights, tokenizer, config."""
-    return sum((Path(folder) / name).stat().st_size for name in ("model.safetensors", "tokenizer.json", "config.json") if (Path(folder) / name).exists())
+    paths = [Path(folder) / name for name in ("model.safetensors", "tokenizer.json", "config.json")]
+    return sum(path.stat().st_size for path in paths if path.exists())

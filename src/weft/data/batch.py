@@ -6,6 +6,8 @@ function of (seed, epoch), so that a run stopped anywhere goes on exactly where 
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -64,7 +66,7 @@ class Batch:
         if parts == 1 or len(self) <= 1:
             return [self]
         bounds = np.linspace(0, len(self), min(parts, len(self)) + 1).astype(int)
-        return [self.rows(slice(int(a), int(b))) for a, b in zip(bounds, bounds[1:], strict=False)]
+        return [self.rows(slice(int(a), int(b))) for a, b in itertools.pairwise(bounds)]
 
 
 def pad(rows: Sequence[np.ndarray], source: np.ndarray, targets: Tensor | None = None) -> Batch:
@@ -164,6 +166,19 @@ class Batches:
         if self.pairs is not None:
             batch = replace(batch, pair=pad([self.pairs[i] for i in index], index))
         return batch
+
+    def fingerprint(self) -> str:
+        """A digest of what is walked and how: rows, pairs, targets, budget, seed. Equal ones give equal batches."""
+        digest = hashlib.sha256(repr((self.examples, self.tokens, self.seed, self.bucketed, len(self.rows))).encode())
+        for rows in (self.rows, self.pairs or ()):
+            for row in rows:
+                digest.update(f"{row.dtype}{row.shape}".encode())
+                digest.update(row.tobytes())
+        if self.targets is not None:
+            targets = self.targets.detach().cpu().numpy()
+            digest.update(f"{targets.dtype}{targets.shape}".encode())
+            digest.update(targets.tobytes())
+        return digest.hexdigest()
 
     def _cut_batches(self, index: np.ndarray) -> list[np.ndarray]:
         if self.examples is not None:

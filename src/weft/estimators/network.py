@@ -26,6 +26,7 @@ from weft.metrics import METRICS
 from weft.models.classifier import Classifier, ClassifierConfig
 from weft.training import distributed
 from weft.training.callbacks import Callback
+from weft.training.checkpoint import checkpoint_steps
 from weft.training.loop import History, TrainConfig, evaluate, train
 
 log = logging.getLogger("weft")
@@ -137,6 +138,8 @@ class Network:
         """Builds, trains, and leaves the best weights on development data in place."""
         self.build(list(data.texts) + list(data.pairs or []), data.pairs is not None)
         batches, loss = self.batches(data, shuffled=True), self.loss(data.targets)
+        if resume and checkpoint is not None and budget.minutes is not None and distributed.all_see(checkpoint, self.compute.device):
+            budget = Budget(steps=checkpoint_steps(checkpoint))  # another calibration would be another run
         steps = self.steps(budget, batches, loss)
         config = self.train_config(steps, batches.steps())
         metric = MAIN_METRIC[self.task]

@@ -38,6 +38,7 @@ def train_folder(
         estimator.fit(texts_of(splits.train), splits.train.labels)
         return _write(estimator, splits, folder, data)
     from weft.training import distributed
+    from weft.training.checkpoint import remove_checkpoint
 
     with distributed.process_group(estimator._compute().device):
         main = distributed.is_main()
@@ -56,7 +57,7 @@ def train_folder(
         if not main:
             return None
         record = _write(estimator, splits, folder, data)
-        checkpoint.unlink(missing_ok=True)
+        remove_checkpoint(checkpoint)
         return record
 
 

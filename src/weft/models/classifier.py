@@ -21,7 +21,7 @@ class ClassifierConfig:
     """The whole network, as it is written to config.json.
 
     outputs: classes, labels, or 1 for a number. dropout: on the pooled vector and the hidden layers. head: sizes of hidden layers before
-    the last one. k: for k-max pooling; regions: max, mean or sum apart in that many equal parts of the text. pair: two texts, joined as [u; v; |u − v|; u ⊙ v].
+    the last one. k: for k-max pooling; regions: of regional pooling. pair: two texts u, v, joined as [u; v; |u − v|; u ⊙ v].
     """
 
     vocabulary_size: int

@@ -1,5 +1,7 @@
 """Encoders: vectors in, vectors out, (B, T, D), mask → (hidden (B, T', H), mask (B, T')); and text encoders, which take ids.
 
+What the mask hides, NaN too, reaches neither an output nor a gradient; hidden is zero where the new mask hides it.
+
 Deep averaging (Iyyer et al., 2015), windows (Collobert et al., 2011), CNN (Kim, 2014; Kalchbrenner et al., 2014; Yu & Koltun, 2016),
 recurrent networks (Elman, 1990; Hochreiter & Schmidhuber, 1997; Cho et al., 2014), Transformer (Vaswani et al., 2017).
 """
@@ -14,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import Module
 
+from weft.nn import masks
 from weft.nn.activations import activation
 from weft.nn.convolution import Convolution1d, Convolutions
 from weft.nn.dropout import VariationalDropout, WordDropout
@@ -64,7 +67,7 @@ class WindowEncoder(Module):
 
 @dataclass(frozen=True)
 class CNNConfig:
-    """widths: words each kind of filter spans; filters: of each width; padding: "same", "narrow" or "wide" (E59; narrow and wide take one width)."""
+    """widths: words each kind of filter spans; filters: of each width; padding: "same", "narrow" or "wide" (E59)."""
 
     filters: int = 100
     widths: tuple[int, ...] = (3, 4, 5)
@@ -88,7 +91,10 @@ class CNNEncoder(Module):
 
 @dataclass(frozen=True)
 class DilatedCNNConfig:
-    """One convolution per entry of dilations, each of `filters` filters `width` words wide, with a residual connection; strides shorten the row."""
+    """One convolution per entry of dilations, each of `filters` filters `width` words wide, with a residual connection.
+
+    A stride above 1 shortens the row at every layer, and leaves no residual connection.
+    """
 
     filters: int = 200
     width: int = 3
@@ -104,19 +110,17 @@ class DilatedCNNEncoder(Module):
     def __init__(self, input_size: int, config: DilatedCNNConfig) -> None:
         super().__init__()
         self.project = nn.Linear(input_size, config.filters)
-        self.layers = nn.ModuleList(
-            Convolution1d(input_size=config.filters, filters=config.filters, width=config.width, padding="same", dilation=dilation, stride=config.stride)
-            for dilation in config.dilations
-        )
+        shape: dict[str, Any] = {"filters": config.filters, "width": config.width, "stride": config.stride}
+        self.layers = nn.ModuleList(Convolution1d(input_size=config.filters, dilation=dilation, **shape) for dilation in config.dilations)
         self.dropout, self.activation = nn.Dropout(config.layer_dropout), activation(config.activation)
         self.output_size, self.stride = config.filters, config.stride
 
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        x = self.project(x) * mask.unsqueeze(-1)
+        x = masks.zeroed(self.project(masks.zeroed(x, mask)), mask)
         for layer in self.layers:
             hidden, mask = layer(x, mask)
             hidden = self.dropout(self.activation(hidden))
-            x = (hidden if self.stride > 1 else hidden + x) * mask.unsqueeze(-1)
+            x = masks.zeroed(hidden if self.stride > 1 else hidden + x, mask)
         return x, mask
 
 
@@ -146,13 +150,13 @@ class RecurrentEncoder(Module):
         self.output_size = self.recurrent.output_size
 
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        hidden, mask = self.recurrent(x, mask)
+        hidden, mask = self.recurrent(masks.zeroed(x, mask), mask)
         return hidden, mask
 
 
 @dataclass(frozen=True)
 class TransformerConfig:
-    """positions: "sinusoidal", "learned" (at most `maximum_positions` long) or "none"; inner: the feed-forward layer's size, 0 for 4 · hidden_size."""
+    """positions: "sinusoidal", "learned" (at most `maximum_positions` long) or "none"; inner: feed-forward size, 0 for 4 · hidden_size."""
 
     hidden_size: int = 128
     layers: int = 2
@@ -187,7 +191,7 @@ class Transformer(Module):
         self.output_size = config.hidden_size
 
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        hidden, mask = self.encoder(self.dropout(self.positions(self.project(x))), mask)
+        hidden, mask = self.encoder(self.dropout(self.positions(self.project(masks.zeroed(x, mask)))), mask)
         return hidden, mask
 
 

@@ -88,9 +88,12 @@ class ProgressBar:
     def __init__(self, title: str, console: Any) -> None:
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"), TimeRemainingColumn(), TextColumn("{task.fields[note]}"))
+        done, note = TextColumn("{task.completed}/{task.total}"), TextColumn("{task.fields[note]}")
+        columns = (TextColumn("{task.description}"), BarColumn(), done, TimeRemainingColumn(), note)
         self.progress = Progress(*columns, console=console, transient=True)
-        self.title, self.task, self.note, self.started, self.smooth = title, None, "", time.monotonic(), math.nan
+        self.title, self.note, self.smooth = title, "", math.nan
+        self.task: Any = None  # made at the first step, which tells how many there are
+        self.started, self.first = time.monotonic(), 0
 
     def __enter__(self) -> ProgressBar:
         self.progress.start()
@@ -101,9 +104,11 @@ class ProgressBar:
 
     def __call__(self, moment: Moment) -> None:
         if self.task is None:
-            self.task, self.started, self.first = self.progress.add_task(self.title, total=moment.steps, note=""), time.monotonic(), moment.step - 1
-        loss = sum(moment.losses.values())
-        self.smooth = loss if math.isnan(self.smooth) else 0.95 * self.smooth + 0.05 * loss
+            self.task = self.progress.add_task(self.title, total=moment.steps, note="")
+            self.started, self.first = time.monotonic(), moment.step - 1
+        if moment.metrics is None:
+            loss = sum(moment.losses.values())
+            self.smooth = loss if math.isnan(self.smooth) else 0.95 * self.smooth + 0.05 * loss
         if moment.metrics:
             self.note = "  ".join(f"dev {name} {value:.4g}" for name, value in moment.metrics.items())
         speed = (moment.step - self.first) / max(1e-9, time.monotonic() - self.started)

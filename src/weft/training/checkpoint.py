@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +38,9 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
             if metadata.get("format") != FORMAT:
                 raise InputError("not a weft checkpoint; start without --resume", str(path))
             return _put_tensors(json.loads(metadata["state"]), {name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
-    except (SafetensorError, OSError, json.JSONDecodeError) as error:
+    except InputError:
+        raise
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:  # the last three: a header that was tampered with
         raise InputError(f"unreadable checkpoint ({error}); start without --resume", str(path)) from error
 
 
@@ -62,3 +68,35 @@ def _put_tensors(value: Any, tensors: dict[str, Tensor]) -> Any:
 def snapshot(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """A copy of a state dict that later training steps do not change."""
     return {name: torch.clone(tensor.detach()) for name, tensor in state.items()}
+
+
+def checkpoint_steps(path: Path) -> int:
+    """The steps that the run which left this checkpoint had planned. Raises InputError if the file is not such a checkpoint."""
+    try:
+        return int(load_checkpoint(path)["config"]["steps"])
+    except (KeyError, TypeError) as error:
+        raise InputError("this checkpoint is of another version; start without --resume", str(path)) from error
+
+
+def remove_checkpoint(path: Path) -> None:
+    """Takes away the checkpoint, and what writes that were killed half-way left beside it."""
+    path.unlink(missing_ok=True)
+    for left in path.parent.glob(f".{path.name}.*.tmp"):
+        left.unlink(missing_ok=True)
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Ctrl-C waits until the block is done, so that what belongs together changes together. Only the main thread gets Ctrl-C at all."""
+    handler = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(handler):
+        yield
+        return
+    pending: list[tuple[Any, ...]] = []
+    signal.signal(signal.SIGINT, lambda *arguments: pending.append(arguments))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    if pending:
+        handler(*pending[0])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -92,10 +93,12 @@ def agree(value: float, device: torch.device) -> float:
     return float(shared.item())
 
 
-def wait() -> None:
-    """Until every rank is here."""
-    if ranks() > 1:
-        torch_distributed.barrier()
+def all_see(path: Path, device: torch.device) -> bool:
+    """Whether `path` exists. Raises InputError where this rank and the first disagree: they must share the folder."""
+    here = path.exists()
+    if bool(agree(float(here), device)) != here:
+        raise InputError(f"rank {rank()} {'sees' if here else 'misses'} it, unlike rank 0; ranks must share the folder", str(path))
+    return here
 
 
 def local_device(device: torch.device) -> torch.device:
@@ -104,7 +107,8 @@ def local_device(device: torch.device) -> torch.device:
     if device.type != "cuda" or "RANK" not in os.environ:
         return device
     if local >= torch.cuda.device_count():
-        raise InputError(f"rank {local} has no GPU: this machine has {torch.cuda.device_count()}; start no more ranks than GPUs, or add --device cpu")
+        there = torch.cuda.device_count()
+        raise InputError(f"rank {local} has no GPU: this machine has {there}; start no more ranks than GPUs, or add --device cpu")
     return torch.device("cuda", local)
 
 

@@ -6,14 +6,16 @@ Online, minibatch and full-batch descent are batch budgets (1, m, all). The rand
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, is_dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import Module
@@ -24,7 +26,7 @@ from weft.errors import DivergedError, InputError
 from weft.losses import Loss
 from weft.training import distributed
 from weft.training.callbacks import Callback, EarlyStopping, Moment
-from weft.training.checkpoint import load_checkpoint, save_checkpoint, snapshot
+from weft.training.checkpoint import load_checkpoint, save_checkpoint, snapshot, uninterrupted
 from weft.training.optimizers import clip_gradients, make_optimizer, set_rate
 from weft.training.schedules import schedule
 
@@ -62,6 +64,8 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"must be at least 1, not {value}", name)
+        if self.seed < 0:
+            raise InputError(f"must be at least 0, not {self.seed}", "seed")
         if not self.learning_rate > 0:
             raise InputError(f"must be above 0, not {self.learning_rate}", "learning_rate")
         if self.clip is not None and not self.clip > 0:
@@ -70,7 +74,8 @@ class TrainConfig:
 
 @dataclass
 class History:
-    """What happened: `checks` (one record per check: step, epoch, train loss terms, development metrics), where it was best, why it ended."""
+    """What happened. checks: one record a check, with its step, the means of the training loss terms since the last one (train_…) and the
+    development metrics; best_step: whose weights are kept; stopped: "budget", "patience" or "callback"."""
 
     checks: list[dict[str, float]] = field(default_factory=list)
     steps: int = 0
@@ -91,6 +96,8 @@ class _State:
     seconds: float = 0.0
     totals: dict[str, list[float]] = field(default_factory=dict)  # loss terms since the last check: [total, count]
     checks: list[dict[str, float]] = field(default_factory=list)
+    checked: int = 0  # the step of the last check
+    stop: bool = False  # whether a callback asked for the end
 
 
 def train(
@@ -107,15 +114,17 @@ def train(
 ) -> History:
     """Trains `model` in place for `config.steps` steps and leaves it with the best weights seen on development data.
 
-    validate(model) gives development metrics, among them `config.monitor`; without it the last weights stay. With `checkpoint`, a file is kept
-    there from which `resume=True` goes on; Ctrl-C leaves one before it is passed on. Under torchrun every rank calls this alike.
-    Raises DivergedError at a loss that is not finite, naming step and batch; InputError for an empty dataset or a checkpoint of another run.
+    validate(model) gives development metrics, among them `config.monitor`; without it the last weights stay. With `checkpoint`, a file is
+    kept there from which `resume=True` goes on; Ctrl-C leaves one before it is passed on. Under torchrun every rank calls this alike.
+    Raises DivergedError at a loss, or a gradient that is to be clipped, that is not finite, naming step and batch; InputError for an empty
+    dataset, or a checkpoint of another run (other config, network, loss or data).
     """
     if not len(batches):
         raise InputError("there is nothing to train on: no examples", "batches")
-    run = _Run(model, batches, loss, config, validate, callbacks, checkpoint, compute or Compute(torch.device("cpu"), "fp32", torch.get_num_threads()))
+    compute = compute or Compute(torch.device("cpu"), "fp32", torch.get_num_threads())
+    run = _Run(model, batches, loss, config, validate, callbacks, checkpoint, compute)
     with torch.random.fork_rng(devices=[run.compute.device] if run.compute.device.type == "cuda" else []):
-        if resume and checkpoint is not None and checkpoint.exists():
+        if resume and checkpoint is not None and distributed.all_see(checkpoint, run.compute.device):
             run.restore(checkpoint)
         return run.until_done()
 
@@ -145,62 +154,75 @@ class _Run:
         self.stopping = EarlyStopping(config.monitor, config.patience)
         self.state = _State()
         self.best: dict[str, Tensor] | None = None
-        self.stop = False
+        self.saved = 0  # the step of the last checkpoint
+        self.about = {} if checkpoint is None else _about(model, loss, batches)
 
     def until_done(self) -> History:
         """Steps until the budget or patience is spent, then the best weights."""
         started, before = time.monotonic(), self.state.seconds
-        stopped = "budget"
         try:
+            self.settle()  # an interrupted run may have ended between a step and its check
             for batch in self.remaining():
                 self.step(batch)
                 self.state.seconds = before + time.monotonic() - started
-                if self.due(self.config.evaluate_every) or (self.validate and self.state.step == self.config.steps):
-                    self.check()
-                if self.due(self.config.checkpoint_every):
-                    self.save()
-                if self.stop or self.stopping.exhausted:
-                    stopped = "patience" if self.stopping.exhausted else "callback"
-                    break
+                self.settle()
         except KeyboardInterrupt:
             self.save()
             raise
         if self.best is not None:
             self.model.load_state_dict(self.best)
-        steps_per_epoch = max(1, self.batches.steps(self.state.epoch))
-        epochs = self.state.epoch + self.state.position / steps_per_epoch
+        epochs = self.state.epoch + self.state.position / max(1, self.batches.steps(self.state.epoch))
+        stopped = "patience" if self.stopping.exhausted else "callback" if self.state.stop else "budget"
         best_step = self.stopping.best_step or self.state.step
         return History(self.state.checks, self.state.step, epochs, best_step, self.stopping.best, stopped, self.state.seconds)
 
     def remaining(self) -> Iterator[Batch]:
-        """The batches that are still to come, across epochs; none after a stop that a checkpoint already holds."""
-        while self.state.step < self.config.steps and not self.stopping.exhausted:
+        """The batches that are still to come, across epochs; none after a stop, one that a checkpoint holds included."""
+        while not self.over():
             for batch in self.batches.epoch(self.state.epoch, self.state.position):
                 yield batch
-                if self.state.step >= self.config.steps:
+                if self.over():
                     return
-            self.state.epoch, self.state.position = self.state.epoch + 1, 0
+            with uninterrupted():
+                self.state.epoch, self.state.position = self.state.epoch + 1, 0
+
+    def over(self) -> bool:
+        """Whether the budget or patience is spent, or a callback asked for the end."""
+        return self.state.step >= self.config.steps or self.stopping.exhausted or self.state.stop
+
+    def settle(self) -> None:
+        """What is due after a step and not done yet: a check, a checkpoint."""
+        step = self.state.step
+        last = self.validate is not None and step == self.config.steps
+        if step > self.state.checked and (last or self.due(self.config.evaluate_every)):
+            self.check()
+        if step > self.saved and self.due(self.config.checkpoint_every):
+            self.save()
 
     def due(self, every: int | None) -> bool:
         return every is not None and self.state.step % every == 0
 
     def step(self, batch: Batch) -> None:
         """One gradient step on one batch, in micro-batches, on this rank's share of it (E17)."""
-        config, device = self.config, self.compute.device
-        torch.manual_seed(((config.seed * 1_000_003 + distributed.rank()) << 32) % (2**62) + self.state.step)
+        config, state, device = self.config, self.state, self.compute.device
+        torch.manual_seed(step_seed(config.seed, distributed.rank(), state.step))
         self.model.train()
-        rate = self.shape(self.state.step, config.steps, self.warmup)
+        rate = self.shape(state.step, config.steps, self.warmup)
         set_rate(self.optimizer, rate)
         self.optimizer.zero_grad(set_to_none=True)
         mine, weight = distributed.shard(batch)
         losses = self.accumulate(mine.to(device).split(config.micro_batches), weight)
         objective = sum(losses.values())
         if not math.isfinite(objective):
-            raise DivergedError(f"the loss is {objective}", step=self.state.step, batch=self.state.position)
-        if config.clip is not None:
-            clip_gradients(self.parameters, config.clip)
-        self.optimizer.step()
-        self.state.step, self.state.position = self.state.step + 1, self.state.position + 1
+            raise DivergedError(f"the loss is {objective}", step=state.step, batch=state.position)
+        if config.clip is not None and not math.isfinite(norm := float(clip_gradients(self.parameters, config.clip))):
+            raise DivergedError(f"the gradient's norm is {norm}", step=state.step, batch=state.position)
+        with uninterrupted():  # a checkpoint holds the step wholly or not at all
+            self.optimizer.step()
+            state.step, state.position = state.step + 1, state.position + 1
+            for name, value in losses.items():
+                total = state.totals.setdefault(name, [0.0, 0.0])
+                total[0], total[1] = total[0] + value, total[1] + 1
         self.tell(losses, rate)
 
     def accumulate(self, parts: list[Batch], weight: float) -> dict[str, float]:
@@ -224,43 +246,47 @@ class _Run:
         return distributed.sum_over_ranks(losses, self.compute.device)
 
     def tell(self, losses: dict[str, float], rate: float, metrics: dict[str, float] | None = None) -> None:
-        """Adds the step to the running means, and tells the callbacks."""
-        if metrics is None:
-            for name, value in losses.items():
-                total = self.state.totals.setdefault(name, [0.0, 0.0])
-                total[0], total[1] = total[0] + value, total[1] + 1
+        """Tells the callbacks where the run stands."""
         if not self.callbacks:
             return
         epoch = self.state.epoch + self.state.position / max(1, self.batches.steps(self.state.epoch))
         moment = Moment(self.state.step, self.config.steps, epoch, losses, rate, metrics)
         for callback in self.callbacks:
             callback(moment)
-        self.stop = self.stop or moment.stop
+        self.state.stop = self.state.stop or moment.stop
 
     def check(self) -> None:
         """Looks at development data: keeps the best weights, counts patience, leaves a checkpoint."""
-        losses = {f"train_{name}": total / count for name, (total, count) in self.state.totals.items()}
-        record: dict[str, float] = {"step": self.state.step, **losses}
-        self.state.totals = {}
-        if self.validate is not None:
-            self.model.eval()
-            with torch.inference_mode(), autocast(self.compute):
-                metrics = {name: float(value) for name, value in self.validate(self.model).items()}
-            if self.config.monitor not in metrics:
-                raise InputError(f"the development metrics are {', '.join(metrics)}; monitor one of them", "monitor")
-            metrics[self.config.monitor] = distributed.agree(metrics[self.config.monitor], self.compute.device)
-            record.update(metrics)
-            if self.stopping.update(metrics[self.config.monitor], self.state.step):
+        state = self.state
+        losses = {f"train_{name}": total / count for name, (total, count) in state.totals.items()}
+        metrics = None if self.validate is None else self.development(self.validate)
+        with uninterrupted():
+            if metrics is not None and self.stopping.update(metrics[self.config.monitor], state.step):
                 self.best = snapshot(self.model.state_dict())
-            self.tell(losses, self.shape(self.state.step - 1, self.config.steps, self.warmup), metrics)
-        self.state.checks.append(record)
+            state.checks.append({"step": state.step, **losses, **(metrics or {})})
+            state.totals, state.checked = {}, state.step
+        if metrics is not None:
+            self.tell(losses, self.shape(state.step - 1, self.config.steps, self.warmup), metrics)
         self.save()
+
+    def development(self, validate: Callable[[Module], Mapping[str, float]]) -> dict[str, float]:
+        """The development metrics of the weights as they are. Raises InputError where the one to monitor is not among them."""
+        self.model.eval()
+        with torch.inference_mode(), autocast(self.compute):
+            metrics = {name: float(value) for name, value in validate(self.model).items()}
+        monitor = self.config.monitor
+        if monitor not in metrics:
+            raise InputError(f"the development metrics are {', '.join(metrics)}; monitor one of them", "monitor")
+        metrics[monitor] = distributed.agree(metrics[monitor], self.compute.device)
+        return metrics
 
     def save(self) -> None:
         """Leaves a checkpoint, where one is wanted."""
+        self.saved = self.state.step
         if self.checkpoint is None or not distributed.is_main():
             return
         state = {
+            "about": self.about,
             "config": asdict(self.config),
             "state": asdict(self.state),
             "stopping": asdict(self.stopping),
@@ -273,17 +299,41 @@ class _Run:
     def restore(self, path: Path) -> None:
         """Takes up a run where its checkpoint left it."""
         saved = load_checkpoint(path)
-        for name, value in asdict(self.config).items():
-            if saved["config"].get(name) != value:
-                raise InputError(f"this checkpoint was made with {name}={saved['config'].get(name)!r}, not {value!r}; start without --resume", str(path))
         try:
+            for name, value in asdict(self.config).items():
+                if (before := saved["config"].get(name)) != value:
+                    raise InputError(f"this checkpoint was made with {name}={before!r}, not {value!r}; start without --resume", str(path))
+            for what, digest in self.about.items():
+                if saved["about"].get(what) != digest:
+                    raise InputError(f"this checkpoint is of {what}; start without --resume", str(path))
             self.model.load_state_dict(saved["model"])
-        except RuntimeError as error:
-            raise InputError("this checkpoint is of another model; start without --resume", str(path)) from error
-        self.optimizer.load_state_dict(saved["optimizer"])
-        self.best, self.state, self.stopping = saved["best"], _State(**saved["state"]), EarlyStopping(**saved["stopping"])
+            self.optimizer.load_state_dict(saved["optimizer"])
+            self.best, self.state, self.stopping = saved["best"], _State(**saved["state"]), EarlyStopping(**saved["stopping"])
+        except InputError:
+            raise
+        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InputError("this checkpoint is of another network or version; start without --resume", str(path)) from error
+        self.saved = self.state.step
         if distributed.is_main():
             log.info("resumed at step %d of %d", self.state.step, self.config.steps)
+
+
+def step_seed(seed: int, rank: int, step: int) -> int:
+    """What torch's generators are seeded with for one step on one rank: all three are mixed into every bit.
+
+    Put side by side in one number they would not do: torch's CPU generator reads the lower 32 bits alone.
+    """
+    return int(np.random.SeedSequence([seed, rank, step]).generate_state(1, np.uint64)[0]) >> 1
+
+
+def _about(model: Module, loss: Loss, batches: Batches) -> dict[str, str]:
+    """What a checkpoint must share with the run that takes it up, besides the config: its name in an error → a digest."""
+    network = f"{model!r} {getattr(model, 'config', None)!r}"
+    return {
+        "another network": hashlib.sha256(network.encode()).hexdigest(),
+        "another loss": repr(loss) if is_dataclass(loss) else type(loss).__name__,
+        "other data, or another batch size": batches.fingerprint(),
+    }
 
 
 def _warmup_steps(config: TrainConfig) -> int:
@@ -291,7 +341,9 @@ def _warmup_steps(config: TrainConfig) -> int:
     return min(steps, config.steps - 1)
 
 
-def evaluate(model: Module, batches: Batches, metrics: Mapping[str, Any], loss: Loss | None = None, device: torch.device | str = "cpu") -> dict[str, float]:
+def evaluate(
+    model: Module, batches: Batches, metrics: Mapping[str, Any], loss: Loss | None = None, device: torch.device | str = "cpu"
+) -> dict[str, float]:
     """Runs streaming metrics, and the mean of the loss under the name "loss", over every batch in evaluation mode."""
     totals: dict[str, list[float]] = {}
     model.eval()
