@@ -225,3 +225,10 @@ def test_probabilities_given_as_logits_are_refused():
 def test_settings_that_make_no_sense_are_refused(make):
     with pytest.raises(InputError):
         make()
+
+
+@pytest.mark.parametrize("make", [CrossEntropy, Hinge])
+def test_class_weights_may_be_a_tensor(make):
+    logits, targets = random_case()
+    given_as_tensor = value(make(class_weights=torch.tensor(WEIGHTS)), logits, targets)
+    torch.testing.assert_close(given_as_tensor, value(make(class_weights=WEIGHTS), logits, targets))

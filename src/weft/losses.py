@@ -64,7 +64,7 @@ class CrossEntropy:
     """
 
     smoothing: float = 0.0
-    class_weights: Sequence[float] | None = None
+    class_weights: Sequence[float] | Tensor | None = None
     ignore: int = IGNORED
     _checked: bool = field(default=False, init=False, repr=False, compare=False)
 
@@ -149,7 +149,7 @@ class Hinge:
     """
 
     form: str = "max"
-    class_weights: Sequence[float] | None = None
+    class_weights: Sequence[float] | Tensor | None = None
     ignore: int = IGNORED
 
     def __post_init__(self) -> None:
@@ -214,12 +214,12 @@ def _targets(batch: Any) -> Tensor:
     return batch.targets
 
 
-def _check_weights(weights: Sequence[float] | None) -> None:
+def _check_weights(weights: Sequence[float] | Tensor | None) -> None:
     if weights is not None and any(not 0 <= float(weight) < float("inf") for weight in weights):
         raise InputError(f"class weights must be finite and not negative, not {list(weights)}")
 
 
-def _as_weights(weights: Sequence[float] | None, logits: Tensor) -> Tensor | None:
+def _as_weights(weights: Sequence[float] | Tensor | None, logits: Tensor) -> Tensor | None:
     if weights is None:
         return None
     if len(weights) != logits.shape[-1]:
@@ -227,7 +227,7 @@ def _as_weights(weights: Sequence[float] | None, logits: Tensor) -> Tensor | Non
     return torch.as_tensor(weights, dtype=logits.dtype, device=logits.device)
 
 
-def _id_count(ids: Tensor, weights: Sequence[float] | None, ignore: int) -> Tensor:
+def _id_count(ids: Tensor, weights: Sequence[float] | Tensor | None, ignore: int) -> Tensor:
     real = ids != ignore
     if weights is None:
         return real.sum()
