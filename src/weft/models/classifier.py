@@ -13,6 +13,7 @@ from torch.nn import Module
 from weft.data.batch import Batch
 from weft.models.encoders import TextEncoder
 from weft.nn.activations import activation
+from weft.nn.dropout import Dropout
 from weft.nn.pooling import Pooling
 
 
@@ -71,9 +72,9 @@ class Classifier(Module):
 
 
 def _head(size: int, config: ClassifierConfig) -> nn.Sequential:
-    layers: list[Module] = [nn.Dropout(config.dropout)]
+    layers: list[Module] = [Dropout(config.dropout)]
     for width in config.head:
-        layers += [nn.Linear(size, width), _Activation(config.head_activation), nn.Dropout(config.dropout)]
+        layers += [nn.Linear(size, width), _Activation(config.head_activation), Dropout(config.dropout)]
         size = width
     last = nn.Linear(size, config.outputs)
     nn.init.zeros_(last.bias)

@@ -19,7 +19,7 @@ from torch.nn import Module
 from weft.nn import masks
 from weft.nn.activations import activation
 from weft.nn.convolution import Convolution1d, Convolutions
-from weft.nn.dropout import VariationalDropout, WordDropout
+from weft.nn.dropout import Dropout, VariationalDropout, WordDropout
 from weft.nn.embeddings import TokenEmbedding, bag, concatenated_windows
 from weft.nn.positions import LearnedPositions, SinusoidalPositions
 from weft.nn.recurrent import Recurrent
@@ -82,11 +82,13 @@ class CNNEncoder(Module):
         super().__init__()
         self.convolutions = Convolutions(input_size=input_size, filters=config.filters, widths=config.widths, padding=config.padding)
         self.activation = activation(config.activation)
+        self.keeps_zero = float(self.activation(torch.zeros(()))) == 0.0  # the convolutions leave zeros beyond the row's end
         self.output_size = config.filters * len(config.widths)
 
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         hidden, mask = self.convolutions(x, mask)
-        return self.activation(hidden) * mask.unsqueeze(-1), mask
+        hidden = self.activation(hidden)
+        return hidden if self.keeps_zero else hidden * mask.unsqueeze(-1), mask
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,7 @@ class DilatedCNNEncoder(Module):
         self.project = nn.Linear(input_size, config.filters)
         shape: dict[str, Any] = {"filters": config.filters, "width": config.width, "stride": config.stride}
         self.layers = nn.ModuleList(Convolution1d(input_size=config.filters, dilation=dilation, **shape) for dilation in config.dilations)
-        self.dropout, self.activation = nn.Dropout(config.layer_dropout), activation(config.activation)
+        self.dropout, self.activation = Dropout(config.layer_dropout), activation(config.activation)
         self.output_size, self.stride = config.filters, config.stride
 
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -183,7 +185,7 @@ class Transformer(Module):
             self.positions = nn.Identity()
         else:
             raise ValueError(f'positions must be "sinusoidal", "learned" or "none", not {config.positions!r}')
-        self.dropout = nn.Dropout(config.layer_dropout)
+        self.dropout = Dropout(config.layer_dropout)
         self.encoder = TransformerEncoder(
             layers=config.layers, size=config.hidden_size, heads=config.heads, inner=config.inner or 4 * config.hidden_size,
             dropout=config.layer_dropout, norm=config.norm, activation=config.activation,
