@@ -485,6 +485,7 @@ def test_bad_files(write, name, content, place, words):
 def test_no_file_and_folders(tmp_path):
     fails(tmp_path / "nowhere.csv", "", "no such file")
     fails(tmp_path, "", "folder")
+    fails("/dev/zero", "", "device")
     with pytest.raises(InputError):
         read("a\0b.csv")
 

@@ -52,6 +52,8 @@ class Source:
                 self.kept = sys.stdin.buffer.read()
             elif self.path.is_dir():
                 raise InputError("is a folder; a file of examples was expected", self.name)
+            elif self.path.is_char_device() or self.path.is_block_device():
+                raise InputError("is a device; a file of examples was expected", self.name)
             elif self.path.exists() and not self.path.is_file():
                 self.kept = self.path.read_bytes()  # a pipe can be read only once
             with self._raw() as file:
