@@ -13,6 +13,7 @@ from weft.compare.report import write_report
 from weft.compare.results import Results
 from weft.compare.summary import summarise
 from weft.compare.table import final_table, live_table
+from weft.compare.wording import advice, verdict
 from weft.data.examples import Splits
 from weft.device import choose
 from weft.errors import InputError
@@ -66,6 +67,7 @@ def run_study(
     console.print(final_table(results))
     if results["best"] is None:
         raise InputError("; ".join(f"{rung}: {error}" for rung, error in shown.errors.items()) or "nothing was run", "models")
+    console.print(f"\n{verdict(results)}", *(f"\n{hint}" for hint in [advice(results)] if hint), sep="")
     console.print(f"\n{folder / 'results.json'}  {folder / 'report.html'}", soft_wrap=True)
     return results
 

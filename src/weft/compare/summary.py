@@ -46,8 +46,9 @@ def summarise(splits: Splits, standing: Standing, *, name: str, command: str, st
 
 
 def best_rung(standing: Standing, metric: str) -> str | None:
-    """The rung with the highest mean on dev; the earlier (simpler) of equals."""
-    means = {rung: float(np.mean([run.dev[metric] for run in runs])) for rung, runs in standing.runs.items() if runs}
+    """The rung with the highest mean on dev among those with all their seeds (among all, where none has); the earlier (simpler) of equals."""
+    finished = {rung: runs for rung, runs in standing.runs.items() if len(runs) == len(standing.plan.seeds)}
+    means = {rung: float(np.mean([run.dev[metric] for run in runs])) for rung, runs in (finished or standing.runs).items() if runs}
     return max(means, key=lambda rung: means[rung]) if means else None
 
 

@@ -112,13 +112,13 @@ class Network:
         name = budget["loss"] or LOSS_OF_TASK[self.task]
         if name not in LOSSES:
             raise InputError(f"no loss {name!r}; there are {', '.join(LOSSES)}", "loss")
-        allowed = {"classification": {"cross-entropy", "hinge"}, "multi-label": {"binary"}, "regression": {"squared"}}[self.task]
+        allowed = {"classification": {"cross-entropy", "hinge"}, "multi-label": {"binary", "hinge"}, "regression": {"squared"}}[self.task]
         if name not in allowed:
             raise InputError(f"{name!r} does not fit {self.task}; it takes {' or '.join(sorted(allowed))}", "loss")
         options: dict[str, Any] = {}
         if budget["label_smoothing"] and name == "cross-entropy":
             options["smoothing"] = budget["label_smoothing"]
-        if budget["class_weights"] == "balanced" and name == "cross-entropy":
+        if budget["class_weights"] == "balanced" and self.task == "classification":
             counts = np.bincount(targets.astype(np.int64), minlength=self.outputs)
             options["class_weights"] = torch.tensor(len(targets) / (self.outputs * np.maximum(counts, 1)), dtype=torch.float32)
         elif budget["class_weights"] not in ("none", "balanced"):

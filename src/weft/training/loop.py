@@ -38,7 +38,8 @@ class TrainConfig:
     """How to train. Budgets are in steps: one step is one batch, however many micro-batches or ranks share it.
 
     warmup: a share of the steps if below 1, else a number of steps. clip: the largest norm of the whole gradient, None for no limit.
-    l1, l2, weight_decay: E18 (biases and norms left out). evaluate_every: steps between checks on the development set, None for only at
+    l1, l2, weight_decay: E18 (biases and norms left out); proximal: l1 as a soft threshold, which
+    reaches 0 exactly. evaluate_every: steps between checks on the development set, None for only at
     the end. patience: checks without improvement before stopping. monitor: the loss, or a metric of `validate`.
     checkpoint_every: steps between checkpoints (one is also left after each check), where `train` is given a path.
     """
@@ -50,6 +51,7 @@ class TrainConfig:
     warmup: float = 0.0
     clip: float | None = 1.0
     l1: float = 0.0
+    proximal: bool = False
     l2: float = 0.0
     weight_decay: float = 0.0
     micro_batches: int = 1
@@ -148,7 +150,7 @@ class _Run:
         self.replica = distributed.wrap(model, compute.device)
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.optimizer = make_optimizer(
-            model, name=config.optimizer, learning_rate=config.learning_rate, l1=config.l1, l2=config.l2, weight_decay=config.weight_decay
+            model, name=config.optimizer, learning_rate=config.learning_rate, l1=config.l1, l2=config.l2, weight_decay=config.weight_decay, proximal=config.proximal
         )
         self.shape, self.warmup = schedule(config.schedule), _warmup_steps(config)
         self.stopping = EarlyStopping(config.monitor, config.patience)
