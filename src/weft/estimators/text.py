@@ -148,7 +148,11 @@ class _TextEstimator(BaseEstimator):
             return texts, pairs, labels, None
         as_label = float if self.task_ == "regression" else (lambda label: tuple(map(str, label))) if self.task_ == "multi-label" else str
         rows = [Example(text, as_label(label), None if pairs is None else pairs[i], i) for i, (text, label) in enumerate(zip(texts, labels, strict=True))]
-        splits = split_table(Table(rows, self.task_, "texts", {}, []), dev=self.validation_fraction, test=0.0, seed=self.random_state)
+        try:
+            splits = split_table(Table(rows, self.task_, "texts", {}, []), dev=self.validation_fraction, test=0.0, seed=self.random_state)
+        except InputError:
+            log.warning("%d texts are too few, or too much the same, to set some aside: the last weights are kept, not the best", len(texts))
+            return texts, pairs, labels, None
         log.info("no validation data: %d of %d texts set aside to choose the best weights", len(splits.dev.examples), len(texts))
         kept, held_rows = [row.line for row in splits.train.examples], [row.line for row in splits.dev.examples]
 
