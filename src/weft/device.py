@@ -83,7 +83,8 @@ def _precision(device: torch.device, wanted: str) -> tuple[str, str]:
     if wanted == "bf16" and device.type == "mps":
         raise InputError("bf16 is for cpu and cuda; mps runs in fp32", "precision")
     if wanted == "bf16" and not has_fast_bf16(device.type):
-        log.warning("this %s has no bf16 arithmetic of its own: bf16 will be slower than fp32", "GPU" if device.type == "cuda" else "processor")
+        kind = "GPU" if device.type == "cuda" else "processor"
+        log.warning("this %s has no bf16 arithmetic of its own: bf16 will be slower than fp32", kind)
     if wanted != "auto":
         return wanted, "as asked"
     if not has_fast_bf16(device.type):
@@ -95,7 +96,7 @@ def _precision(device: torch.device, wanted: str) -> tuple[str, str]:
 
 
 def has_fast_bf16(device: str = "cpu") -> bool:
-    """Whether bf16 matrix products are faster than fp32 there: AMX or AVX512-BF16 on a processor, Ampere or later on a GPU; False on mps."""
+    """Whether bf16 products beat fp32 there: AMX or AVX512-BF16 on a processor, Ampere or later on a GPU; False on mps."""
     if device == "cuda":
         import torch
 
