@@ -36,6 +36,7 @@ class ClassifierConfig:
     dropout: float = 0.5
     word_dropout: float = 0.0
     embedding_dropout: float = 0.0
+    embedding_std: float = 0.1
     head: tuple[int, ...] = ()
     head_activation: str = "relu"
     sparse: bool = False
@@ -51,7 +52,7 @@ class Classifier(Module):
         self.encoder = TextEncoder(
             vocabulary_size=config.vocabulary_size, embedding_size=config.embedding_size,
             encoder=config.encoder, encoder_settings=config.encoder_settings,
-            word_dropout=config.word_dropout, embedding_dropout=config.embedding_dropout, sparse=config.sparse,
+            word_dropout=config.word_dropout, embedding_dropout=config.embedding_dropout, embedding_std=config.embedding_std, sparse=config.sparse,
         )  # fmt: skip
         self.pooling = Pooling(kind=config.pooling, size=self.encoder.output_size, k=config.k, regions=config.regions)
         self.head = _head(self.pooling.output_size * (4 if config.pair else 1), config)

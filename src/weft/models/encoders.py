@@ -26,6 +26,19 @@ from weft.nn.recurrent import Recurrent
 from weft.nn.transformer import TransformerEncoder
 
 
+def _check(x: Tensor, mask: Tensor, size: int) -> None:
+    """Raises ValueError where x is not (B, T, size), or the mask does not fit."""
+    masks.check(x, mask)
+    if x.shape[2] != size:
+        raise ValueError(f"the encoder reads vectors of size {size}, the input has {x.shape[2]}")
+
+
+def _real(x: Tensor, mask: Tensor, size: int) -> Tensor:
+    """x, checked, with zeros where nothing is real."""
+    _check(x, mask, size)
+    return masks.zeroed(x, mask)
+
+
 @dataclass(frozen=True)
 class BagConfig:
     """The mean of the vectors: nothing to choose."""
@@ -39,6 +52,7 @@ class BagEncoder(Module):
         self.output_size = input_size
 
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        _check(x, mask, self.output_size)
         return bag(x, mask).unsqueeze(1), mask.any(1, keepdim=True)
 
 
@@ -56,11 +70,12 @@ class WindowEncoder(Module):
 
     def __init__(self, input_size: int, config: WindowConfig) -> None:
         super().__init__()
-        self.window, self.output_size = config.window, config.hidden_size
+        self.window, self.input_size, self.output_size = config.window, input_size, config.hidden_size
         self.linear = nn.Linear((2 * config.window + 1) * input_size, config.hidden_size)
         self.activation = activation(config.activation)
 
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        _check(x, mask, self.input_size)
         windows = concatenated_windows(x, mask, left=self.window, right=self.window)
         return self.activation(self.linear(windows)) * mask.unsqueeze(-1), mask
 
@@ -111,14 +126,14 @@ class DilatedCNNEncoder(Module):
 
     def __init__(self, input_size: int, config: DilatedCNNConfig) -> None:
         super().__init__()
-        self.project = nn.Linear(input_size, config.filters)
+        self.input_size, self.project = input_size, nn.Linear(input_size, config.filters)
         shape: dict[str, Any] = {"filters": config.filters, "width": config.width, "stride": config.stride}
         self.layers = nn.ModuleList(Convolution1d(input_size=config.filters, dilation=dilation, **shape) for dilation in config.dilations)
         self.dropout, self.activation = Dropout(config.layer_dropout), activation(config.activation)
         self.output_size, self.stride = config.filters, config.stride
 
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        x = masks.zeroed(self.project(masks.zeroed(x, mask)), mask)
+        x = masks.zeroed(self.project(_real(x, mask, self.input_size)), mask)
         for layer in self.layers:
             hidden, mask = layer(x, mask)
             hidden = self.dropout(self.activation(hidden))
@@ -152,7 +167,7 @@ class RecurrentEncoder(Module):
         self.output_size = self.recurrent.output_size
 
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        hidden, mask = self.recurrent(masks.zeroed(x, mask), mask)
+        hidden, mask = self.recurrent(_real(x, mask, self.recurrent.input_size), mask)
         return hidden, mask
 
 
@@ -176,6 +191,7 @@ class Transformer(Module):
 
     def __init__(self, input_size: int, config: TransformerConfig) -> None:
         super().__init__()
+        self.input_size = input_size
         self.project = nn.Identity() if input_size == config.hidden_size else nn.Linear(input_size, config.hidden_size)
         if config.positions == "learned":
             self.positions: Module = LearnedPositions(length=config.maximum_positions, size=config.hidden_size)
@@ -193,7 +209,8 @@ class Transformer(Module):
         self.output_size = config.hidden_size
 
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        hidden, mask = self.encoder(self.dropout(self.positions(self.project(masks.zeroed(x, mask)))), mask)
+        x = self.positions(self.project(_real(x, mask, self.input_size)))
+        hidden, mask = self.encoder(self.dropout(x), mask)
         return hidden, mask
 
 
@@ -234,10 +251,11 @@ class TextEncoder(Module):
         encoder_settings: Mapping[str, Any],
         word_dropout: float = 0.0,
         embedding_dropout: float = 0.0,
+        embedding_std: float = 0.1,
         sparse: bool = False,
     ) -> None:
         super().__init__()
-        self.embedding = TokenEmbedding(vocabulary_size=vocabulary_size, size=embedding_size, sparse=sparse)
+        self.embedding = TokenEmbedding(vocabulary_size=vocabulary_size, size=embedding_size, sparse=sparse, std=embedding_std)
         self.word_dropout, self.word_dropout_rate = WordDropout(word_dropout), word_dropout
         self.embedding_dropout = VariationalDropout(embedding_dropout)
         self.encoder = make_encoder(encoder, embedding_size, encoder_settings)
