@@ -15,7 +15,7 @@ from typing import Any
 import torch
 import torch.distributed as torch_distributed
 from torch import Tensor
-from torch.nn import Module
+from torch.nn import Module, Parameter
 from torch.nn.parallel import DistributedDataParallel
 
 from weft.data.batch import Batch
@@ -51,10 +51,55 @@ def process_group(device: torch.device) -> Iterator[None]:
 
 
 def wrap(model: Module, device: torch.device) -> Module:
-    """The model whose backward pass averages gradients over ranks; the model itself in a run of one."""
+    """The model whose backward pass averages dense gradients over ranks; the model itself in a run of one.
+
+    Sparse gradients are `exchange_rows`'s: DistributedDataParallel knows those of torch's own embedding layers alone, and gloo breaks
+    where one rank's has no rows (a batch of empty texts).
+    """
     if ranks() == 1:
         return model
+    for parameter in _tables(model).values():
+        torch_distributed.broadcast(parameter.data, 0)  # as is done for all others there
+    leave: Any = DistributedDataParallel._set_params_and_buffers_to_ignore_for_model
+    leave(model, list(_tables(model)))
     return DistributedDataParallel(model, device_ids=[device] if device.type == "cuda" else None)
+
+
+def exchange_rows(model: Module) -> None:
+    """After the last backward pass of a step: averages over the ranks the gradients that hold only rows of a table."""
+    if ranks() > 1:
+        for parameter in _tables(model).values():
+            parameter.grad = _averaged_rows(parameter)
+
+
+def _tables(model: Module) -> dict[str, Parameter]:
+    """The tables that are updated by rows, by their names: weights of modules made with `sparse=True`."""
+    modules = {name: module for name, module in model.named_modules() if getattr(module, "sparse", False)}
+    found = {f"{name}.weight" if name else "weight": module.weight for name, module in modules.items()}
+    return {name: weight for name, weight in found.items() if isinstance(weight, Parameter) and weight.requires_grad}
+
+
+def _averaged_rows(parameter: Parameter) -> Tensor:
+    """The mean over ranks of a sparse gradient, each rank's as many rows as it looked up, which may be none."""
+    if parameter.grad is None:
+        rows, values = torch.empty(0, dtype=torch.int64, device=parameter.device), parameter.detach()[:0]
+    else:
+        gradient = parameter.grad.coalesce()
+        rows, values = gradient.indices()[0], gradient.values()
+    counts = [int(count) for count in _gathered(torch.tensor([len(rows)], device=parameter.device))]
+    missing = max(counts) - len(rows)  # what is exchanged has one shape on all ranks
+    all_rows = _gathered(torch.cat([rows, rows.new_zeros(missing)]))
+    all_values = _gathered(torch.cat([values, values.new_zeros(missing, *values.shape[1:])]))
+    rows = torch.cat([part[:count] for part, count in zip(all_rows, counts, strict=True)])
+    values = torch.cat([part[:count] for part, count in zip(all_values, counts, strict=True)]) / ranks()
+    return torch.sparse_coo_tensor(rows[None], values, parameter.shape, check_invariants=False).coalesce()
+
+
+def _gathered(tensor: Tensor) -> list[Tensor]:
+    """This tensor of every rank."""
+    found = [torch.empty_like(tensor) for _ in range(ranks())]
+    torch_distributed.all_gather(found, tensor)
+    return found
 
 
 def without_averaging(model: Module, last: bool) -> Any:

@@ -150,8 +150,9 @@ class _Run:
         self.replica = distributed.wrap(model, compute.device)
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.optimizer = make_optimizer(
-            model, name=config.optimizer, learning_rate=config.learning_rate, l1=config.l1, l2=config.l2, weight_decay=config.weight_decay, proximal=config.proximal
-        )
+            model, name=config.optimizer, learning_rate=config.learning_rate,
+            l1=config.l1, l2=config.l2, weight_decay=config.weight_decay, proximal=config.proximal,
+        )  # fmt: skip
         self.shape, self.warmup = schedule(config.schedule), _warmup_steps(config)
         self.stopping = EarlyStopping(config.monitor, config.patience)
         self.state = _State()
@@ -247,6 +248,7 @@ class _Run:
                 (sum(scaled.values()) * distributed.ranks()).backward()  # type: ignore[union-attr]
             for name, value in scaled.items():
                 values[name] = values.get(name, torch.zeros((), device=value.device)) + value.detach()
+        distributed.exchange_rows(self.model)
         losses = {name: float(value) for name, value in values.items()}
         return distributed.sum_over_ranks(losses, self.compute.device)
 

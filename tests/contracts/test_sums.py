@@ -1,0 +1,99 @@
+"""Contract 2: k micro-batches are one batch, two ranks are one process: same loss terms, same gradients. Every neural rung."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import ranks
+import torch
+from tiny import KINDS, NEURAL, corpus, network
+
+from weft.losses import CrossEntropy
+from weft.training.loop import TrainConfig, train
+
+RATE = 0.5
+
+
+def one_step(made, data, parts: int, loss=None) -> tuple[dict[str, float], dict[str, torch.Tensor]]:
+    """The loss terms of one step of plain descent on all of the data, and the gradient, read off what the weights moved by."""
+    before = {name: parameter.detach().double().clone() for name, parameter in made.model.named_parameters()}
+    told: list[dict[str, float]] = []
+    config = TrainConfig(steps=1, optimizer="sgd", learning_rate=RATE, schedule="constant", clip=None, micro_batches=parts)
+    batches = made.batches(data, shuffled=True)
+    assert batches.steps() == 1
+    train(made.model, batches, loss or made.loss(data.targets), config, callbacks=[lambda moment: told.append(dict(moment.losses))])
+    moved = {name: (before[name] - parameter.detach().double()) / RATE for name, parameter in made.model.named_parameters()}
+    return told[0], moved
+
+
+def assert_same(one, other) -> None:
+    assert one[0].keys() == other[0].keys()
+    for name in one[0]:
+        assert other[0][name] == pytest.approx(one[0][name], rel=1e-6)
+    for name, gradient in one[1].items():
+        torch.testing.assert_close(other[1][name], gradient, rtol=0, atol=2e-6, msg=name)
+        assert gradient.any(), name
+
+
+@pytest.mark.parametrize("rung,kind", [(rung, kind) for rung in NEURAL for kind in KINDS])
+def test_micro_batches_are_one_batch(rung, kind):
+    data = corpus(kind, count=11)
+    whole, *parts = (one_step(network(rung, kind, dropout=0.0), data, parts) for parts in (1, 3, 4, 11, 50))
+    for part in parts:
+        assert_same(whole, part)
+
+
+@pytest.mark.parametrize("smoothing,weights", [(0.0, (1.0, 5.0, 0.1)), (0.2, (0.5, 1.0, 2.0)), (0.1, None)])
+def test_so_are_they_where_examples_count_differently(smoothing, weights):
+    """Class weights, and targets that do not count at all, make the parts of a sum unequal: a mean of means would be another number."""
+    data = corpus(count=11)
+    data.targets[[1, 4, 5]] = -100
+    loss = CrossEntropy(smoothing=smoothing, class_weights=weights)
+    whole, *parts = (one_step(network("cnn", dropout=0.0), data, parts, loss) for parts in (1, 4, 11))
+    for part in parts:
+        assert_same(whole, part)
+
+
+def test_the_hinge_is_no_exception():
+    data = corpus(count=11)
+    whole, part = (one_step(network("lstm", dropout=0.0, loss="hinge"), data, parts) for parts in (1, 4))
+    assert_same(whole, part)
+
+
+@pytest.fixture(scope="session")
+def two_ranks(tmp_path_factory) -> dict[str, dict]:
+    """What two ranks on this machine make of every case of `ranks.found`."""
+    out = tmp_path_factory.mktemp("ranks") / "found.json"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(ranks.__file__).parent)}
+    done = subprocess.run([sys.executable, ranks.__file__, "2", str(out)], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(out.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("case", ranks.CASES)
+def test_two_ranks_are_one_process(two_ranks, case):
+    one, two = ranks.trained(case), two_ranks[case]
+    assert len(one["losses"]) == len(two["losses"]) == 6
+    for alone, together in zip(one["losses"], two["losses"]):
+        assert together == pytest.approx(alone, rel=1e-5)
+    assert two["checks"] == pytest.approx(one["checks"], rel=1e-5)
+    assert one["weights"].keys() == two["weights"].keys()
+    moved = 0.0
+    for name, before in one["start"].items():
+        far = np.abs(np.subtract(one["weights"][name], before)).max()
+        np.testing.assert_allclose(two["weights"][name], one["weights"][name], rtol=0, atol=1e-6 + 1e-3 * far, err_msg=name)
+        moved = max(moved, far)
+    assert moved > 0.01
+
+
+def test_each_rank_draws_dropout_of_its_own(two_ranks):
+    """Exempt from the contract: with dropout two ranks are no longer one process, and must not both draw the same either."""
+    first, second = two_ranks["draws"]
+    assert first != second
+    assert ranks.draw(0) == first
