@@ -28,7 +28,13 @@ from weft.estimators.text import TextClassifier
 from weft.files import read_json, write_json
 
 FOLDS = 10
-SETTINGS: dict[str, dict[str, dict[str, Any]]] = {}  # dataset -> model ("" for every neural one) -> settings
+SETTINGS: dict[str, dict[str, dict[str, Any]]] = {  # dataset -> model ("" for every neural one) -> settings
+    "trec": {"": {"epochs": 8}},  # the smallest
+    "sst2": {  # the largest
+        "": {"epochs": 3},
+        "bilstm": {"embedding_size": 300, "embedding_std": 0.1, "hidden_size": 200, "word_dropout": 0.15, "learning_rate": 2e-3, "batch_size": 64, "epochs": 4},
+    },
+}
 
 
 def parts(dataset: str, fold: int | None) -> tuple[Table, Table | None, Table]:
