@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ import typer
 from weft.cli import options
 from weft.cli.output import console, metrics_table, print_json
 from weft.errors import InputError
+from weft.estimators.rungs import RUNGS
 
 log = logging.getLogger("weft")
 
@@ -47,12 +47,12 @@ def train(
     Its weights are the best on development data (--valid, or a tenth of DATA). Ctrl-C leaves a checkpoint; --resume goes on from it.
     """
     from weft.data.opening import open_splits
+    from weft.estimators.training import check_folder, train_folder
 
-    if out.exists() and not out.is_dir():
-        raise InputError("is a file; a model is saved as a folder", str(out))
+    if model not in RUNGS:
+        raise InputError(f"there is no {model!r}; there are {', '.join(RUNGS)}", "--model")
+    check_folder(out)
     splits, note = open_splits(data, valid=valid, test=test, test_share=0.0, seed=seed, **options.columns(text_column, pair_column, label_column, task))
-    from weft.estimators.training import train_folder
-
     record = train_folder(
         splits, out, model=model, settings=options.settings(set_), data=f"{data} ({note})", resume=resume, console=console(),
         epochs=epochs, steps=steps, minutes=minutes, loss=loss, batch_size=batch_size, batch_tokens=batch_tokens, patience=patience,
@@ -61,10 +61,11 @@ def train(
     if record is None:
         return  # another rank writes and speaks
     if as_json:
-        print_json({"model": model, "folder": str(out), "split": record["split"], "metrics": record["metrics"], "training": record["training"]})
+        print_json({"model": model, "folder": str(out), **record})
     else:
-        console().print(metrics_table(record["metrics"], f"{model} on {record['split']}"))
-        console().print(f"saved to {out}; weft predict {out} answers, weft evaluate {out} FILE measures", highlight=False)
+        where = {"test": "the test set", "dev": "development data"}[record["split"]]
+        console().print(metrics_table(record["metrics"], f"{model} on {where}, {record['examples']:,} texts"))
+        console().print(f"saved to {out}; weft predict {out} FILE answers, weft evaluate {out} FILE measures", soft_wrap=True)
 
 
 def evaluate(
@@ -81,15 +82,15 @@ def evaluate(
     """Measure a saved model on labelled data: a file, or the test set of a named dataset."""
     from weft.data.opening import open_labelled
     from weft.estimators.text import load
-    from weft.estimators.training import texts_of
+    from weft.estimators.training import labels_of, texts_of
 
     estimator = load(folder, device=device, precision=precision, threads=threads)
     table, which = open_labelled(data, **options.columns(text_column, pair_column, label_column, estimator.task_))
-    metrics = estimator.evaluate(texts_of(table), table.labels)
+    metrics = estimator.evaluate(texts_of(table), labels_of(estimator, table))
     if as_json:
         print_json({"model": estimator.model, "folder": str(folder), "split": which, "examples": len(table), "metrics": metrics})
     else:
-        console().print(metrics_table(metrics, f"{estimator.model} on {which}, {len(table)} examples"))
+        console().print(metrics_table(metrics, f"{estimator.model} on {which}, {len(table):,} texts"))
 
 
 def predict(
@@ -109,9 +110,11 @@ def predict(
     estimator = load(folder, device=device, precision=precision, threads=threads)
     chosen = options.columns(text_column, pair_column, None, None)
     chosen.pop("task")
+    if file == "-" and sys.stdin.isatty():
+        log.info("reading texts, one a line; Ctrl-D ends them")
     table = read(file, labelled=False, **chosen)
     for answer in answers(estimator, texts_of(table)):
-        sys.stdout.write(json.dumps(answer, ensure_ascii=False) + "\n")
+        print_json(answer)
 
 
 def answers(estimator: Any, texts: list[Any]) -> Any:
@@ -120,7 +123,7 @@ def answers(estimator: Any, texts: list[Any]) -> Any:
         for value in estimator.predict(texts):
             yield {"value": float(value)}
         return
-    labels, probabilities = estimator.predict(texts), estimator.predict_proba(texts)
+    labels, probabilities = estimator.answers(texts)
     names = [str(name) for name in estimator.classes_]
     for label, row in zip(labels, probabilities, strict=True):
         shares = {name: round(float(value), 6) for name, value in zip(names, row, strict=True)}

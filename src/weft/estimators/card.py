@@ -7,6 +7,7 @@ from typing import Any
 
 from weft import __version__
 from weft.estimators.rungs import RUNGS
+from weft.files import plain
 
 
 def model_card(estimator: Any, metrics: dict[str, Any], data: str) -> str:
@@ -14,15 +15,16 @@ def model_card(estimator: Any, metrics: dict[str, Any], data: str) -> str:
     rung, history = RUNGS[estimator.model], estimator.history_
     classes = [str(label) for label in getattr(estimator, "classes_", [])]
     lines = ["---", "library_name: weft", "tags: [text-classification]" if classes else "tags: [text-regression]", "---", ""]
-    lines += [f"# {estimator.model}: {estimator.task_}{' of pairs of texts' if estimator.pair_ else ''}", "", f"{rung.line} ({rung.paper}).", ""]
-    lines += ["| | |", "|---|---|", f"| made by | weft {__version__} |", f"| data | {data or 'given in Python'} |", f"| seed | {estimator.random_state} |"]
-    lines += [f"| parameters | {estimator.parameters_:,} |"]
+    lines += [f"# {estimator.model}: {estimator.task_}{' of pairs of texts' if estimator.pair_ else ''}", ""]
+    lines += [f"{rung.line} ({rung.paper}).", "", "| | |", "|---|---|", f"| made by | weft {__version__} |"]
+    lines += [f"| data | {data or 'given in Python'} |", f"| seed | {estimator.seed_} |", f"| parameters | {estimator.parameters_:,} |"]
     if classes:
         lines += [f"| classes | {', '.join(classes[:20])}{f' and {len(classes) - 20} more' if len(classes) > 20 else ''} |"]
     if history is not None:
-        lines += [f"| training | {history.steps} steps ({history.epochs:.1f} epochs), best at step {history.best_step}, {history.seconds:.1f} s |"]
+        spent = f"{history.steps} steps ({history.epochs:.1f} epochs), best at step {history.best_step}, {history.seconds:.1f} s"
+        lines += [f"| training | {spent} |"]
     if estimator.settings:
-        lines += [f"| settings | `{json.dumps(estimator.settings, ensure_ascii=False, default=list)}` |"]
+        lines += [f"| settings | `{json.dumps(plain(estimator.settings), ensure_ascii=False)}` |"]
     split = metrics.get("split")
     scores = metrics.get(split, metrics) if isinstance(split, str) else metrics
     numbers = {name: value for name, value in scores.items() if isinstance(value, int | float)}

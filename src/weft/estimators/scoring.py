@@ -17,9 +17,10 @@ MAIN_METRIC = {"classification": "accuracy", "multi-label": "micro_f1", "regress
 
 
 def score_arrays(task: str, outputs: np.ndarray, labels: Sequence[Any], classes: Sequence[Any]) -> dict[str, float]:
-    """outputs: probabilities (N, K) in the order of `classes`, or numbers (N,) for regression. labels: names, collections of names, or numbers.
+    """outputs: probabilities (N, K) in the order of `classes`, or numbers (N,) for regression. labels: names, tuples of names, or numbers.
 
-    The task's main metric comes first; a metric that is not defined on these data is left out. Raises InputError for unequal lengths or no data.
+    The task's main metric comes first; a metric that is not defined on these data is left out. Raises InputError for unequal lengths
+    or no data.
     """
     if len(outputs) != len(labels):
         raise InputError(f"{len(outputs)} texts but {len(labels)} labels", "labels")
@@ -44,7 +45,8 @@ def _classification(probabilities: np.ndarray, labels: Sequence[Any], classes: S
     known = truth < len(classes)
     predicted = probabilities.argmax(1)
     if unseen:
-        log.warning("%d of %d texts have a label that training never saw (%s): they count as wrong", (~known).sum(), len(truth), ", ".join(unseen[:5]))
+        names = ", ".join(unseen[:5]) + (f" and {len(unseen) - 5} more" if len(unseen) > 5 else "")
+        log.warning("%d of %d texts have a label that training never saw (%s): they count as wrong", (~known).sum(), len(truth), names)
     scores = {"accuracy": metrics.accuracy(truth, predicted), "macro_f1": metrics.macro_f1(truth, predicted)}
     if known.any():
         truth, probabilities = truth[known], probabilities[known]
@@ -67,7 +69,8 @@ def _multi_label(probabilities: np.ndarray, labels: Sequence[Any], classes: Sequ
     for row, label in enumerate(labels):
         truth[row, [place[name if name in number else str(name)] for name in label]] = True
     if unseen:
-        log.warning("labels that training never saw (%s) count as missed", ", ".join(unseen[:5]))
+        names = ", ".join(unseen[:5]) + (f" and {len(unseen) - 5} more" if len(unseen) > 5 else "")
+        log.warning("labels that training never saw (%s) count as missed", names)
     predicted = np.zeros_like(truth)
     predicted[:, : len(number)] = probabilities > 0.5
     scores = {name: getattr(metrics, name)(truth, predicted) for name in ("micro_f1", "macro_f1", "accuracy")}

@@ -1,33 +1,68 @@
 """One flat mapping of settings (`--set filters=200 dropout=0.3`) ↔ the tokenizer's, the network's and the training's own arguments.
 
-A setting nobody knows is refused with the names that exist; texts from the command line become the type of the default.
+A setting nobody knows is refused with the names that exist; texts from the command line become the type that the setting has.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import difflib
+import inspect
+from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
-from typing import Any
+from typing import Any, get_type_hints
 
+from weft.data.tokenizers import TOKENIZERS
 from weft.errors import InputError
 from weft.estimators.values import coerce
 from weft.models.classifier import ClassifierConfig
 from weft.models.encoders import ENCODERS
 from weft.training.loop import TrainConfig
 
-# None is the tokenizer's own default, and is not passed on
-TOKENIZER_DEFAULTS: dict[str, Any] = {
-    "tokenizer": "words", "maximum_length": 400, "lowercase": None, "minimum_count": None, "maximum_size": None, "ngrams": None, "buckets": None, "pattern": None,
-}  # fmt: skip
-BUDGET_DEFAULTS: dict[str, Any] = {
-    "epochs": 10, "batch_size": 50, "batch_tokens": 0, "patience": 0, "checks": 10, "label_smoothing": 0.0, "class_weights": "none", "loss": "",
-}  # fmt: skip
-OWNED_BY_DATA = {"vocabulary_size", "outputs", "pair", "encoder_settings", "sparse", "steps", "seed", "evaluate_every", "patience", "checkpoint_every"}
+
+@dataclass(frozen=True)
+class TokenizerSettings:
+    """None is the tokenizer's own default, and is not passed on. maximum_length: in tokens, 0 for no limit."""
+
+    tokenizer: str = "words"
+    maximum_length: int = 400
+    lowercase: bool | None = None
+    minimum_count: int | None = None
+    maximum_size: int | None = None
+    ngrams: int | None = None
+    buckets: int | None = None
+    pattern: str | None = None
+
+
+@dataclass(frozen=True)
+class BudgetSettings:
+    """batch_tokens 0: batches are counted in examples. patience 0: no early end. checks: of development data. loss "": the task's own."""
+
+    epochs: float = 10
+    batch_size: int = 50
+    batch_tokens: int = 0
+    patience: int = 0
+    checks: int = 10
+    label_smoothing: float = 0.0
+    class_weights: str = "none"
+    loss: str = ""
+
+
+OWNED_BY_DATA = {"vocabulary_size", "outputs", "pair", "encoder_settings", "sparse", "steps", "seed"}
+OWNED_BY_DATA |= {"evaluate_every", "patience", "checkpoint_every"}  # of TrainConfig; patience and checks are budget settings
+FROM_0 = ("maximum_length", "batch_tokens", "patience", "buckets", "window", "inner", "warmup", "l1", "l2", "weight_decay")
+FROM_1 = ("embedding_size", "filters", "width", "widths", "dilations", "stride", "hidden_size", "layers", "heads", "head", "k", "regions")
+ALSO_FROM_1 = ("batch_size", "checks", "micro_batches", "minimum_count", "ngrams", "maximum_positions")
+AT_LEAST = {**dict.fromkeys(FROM_0, 0), **dict.fromkeys(FROM_1 + ALSO_FROM_1, 1)}
+SHARES = ("dropout", "word_dropout", "embedding_dropout", "layer_dropout", "variational", "label_smoothing")
+ABOVE_0 = ("epochs", "learning_rate", "clip")
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Resolved: tokenizer (kind and its arguments), network (ClassifierConfig's), train (TrainConfig's; monitor "metric" is the task's own), budget (the rest)."""
+    """Resolved, by who takes them: tokenizer (its kind too), network (ClassifierConfig), encoder, train (TrainConfig), budget.
+
+    The monitor "metric" is the task's own. flat: all of them in one, which resolves to the same.
+    """
 
     tokenizer: dict[str, Any]
     network: dict[str, Any]
@@ -38,36 +73,73 @@ class Settings:
 
 
 def resolve(*layers: Mapping[str, Any] | None) -> Settings:
-    """Later layers override earlier ones (rung's defaults, then the user's). Raises InputError for an unknown name or a value of the wrong kind."""
-    given: dict[str, Any] = {}
-    for layer in layers:
-        given.update(layer or {})
-    encoder = str(given.get("encoder", "cnn"))
+    """Later layers override earlier ones (rung's defaults, then the user's).
+
+    Raises InputError for an unknown name, naming those there are, or a value of the wrong kind.
+    """
+    given = _layered(layers)
+    encoder = str(given.get("encoder", ClassifierConfig.encoder))
     if encoder not in ENCODERS:
-        raise InputError(f"no encoder {encoder!r}; there are {', '.join(ENCODERS)}", "encoder")
-    groups = {
-        "tokenizer": TOKENIZER_DEFAULTS,
-        "network": _defaults(ClassifierConfig),
-        "encoder": _defaults(ENCODERS[encoder][0]),
-        "train": {**_defaults(TrainConfig), "monitor": "metric"},
-        "budget": BUDGET_DEFAULTS,
-    }
-    chosen = {name: dict(defaults) for name, defaults in groups.items()}
-    known = sorted({setting for defaults in groups.values() for setting in defaults})
+        raise InputError(f"there is no {encoder!r}; there are {', '.join(ENCODERS)}", "encoder")
+    configs: dict[str, type] = {"tokenizer": TokenizerSettings, "network": ClassifierConfig, "encoder": ENCODERS[encoder][0]}
+    configs |= {"train": TrainConfig, "budget": BudgetSettings}
+    chosen = {name: _defaults(config) for name, config in configs.items()}
+    chosen["train"]["monitor"] = "metric"
     for setting, value in given.items():
-        owners = [name for name, defaults in groups.items() if setting in defaults]
+        owners = [name for name in chosen if setting in chosen[name]]
         if not owners:
-            raise InputError(f"no such setting for this model; there are {', '.join(known)}", setting)
+            raise unknown(setting, {known for defaults in chosen.values() for known in defaults})
         for owner in owners:
-            chosen[owner][setting] = coerce(setting, value, groups[owner][setting])
-    flat = {setting: chosen[name][setting] for name in groups for setting in sorted(chosen[name])}
+            kind = get_type_hints(configs[owner])[setting]
+            chosen[owner][setting] = _bounded(setting, coerce(setting, value, chosen[owner][setting], kind))
+    _check_positions(chosen)
+    flat = {setting: chosen[name][setting] for name in configs for setting in sorted(chosen[name])}
     return Settings(**chosen, flat=flat)
+
+
+def unknown(setting: str, known: Iterable[str]) -> InputError:
+    """The refusal of a setting that a model does not have, with those that it has."""
+    near = difflib.get_close_matches(setting, known, n=1)
+    meant = f" (did you mean {near[0]}?)" if near else ""
+    return InputError(f"no such setting for this model{meant}; there are {', '.join(sorted(known)) or 'none'}", setting)
+
+
+def _layered(layers: Iterable[Mapping[str, Any] | None]) -> dict[str, Any]:
+    """All layers in one. A tokenizer that a layer names does not get what earlier layers chose for theirs and it does not take."""
+    given: dict[str, Any] = {}
+    own = {item.name for item in fields(TokenizerSettings)} - {"tokenizer", "maximum_length"}
+    for layer in layers:
+        if layer is not None and not isinstance(layer, Mapping):
+            raise InputError(f"must be names and values, like {{'dropout': 0.3}}, not {layer!r:.60}", "settings")
+        if layer and (kind := layer.get("tokenizer")) in TOKENIZERS:
+            takes = inspect.signature(TOKENIZERS[kind].train).parameters
+            given = {name: value for name, value in given.items() if name not in own or name in takes}
+        given.update(layer or {})
+    return given
+
+
+def _bounded(name: str, value: Any) -> Any:
+    """The value, if it lies where such a setting can."""
+    for one in value if isinstance(value, tuple) else () if value is None else (value,):
+        if name in AT_LEAST and one < AT_LEAST[name]:
+            raise InputError(f"must be at least {AT_LEAST[name]}, not {one}", name)
+        if name in SHARES and not 0 <= one < 1:
+            raise InputError(f"must be at least 0 and below 1, not {one}", name)
+        if name in ABOVE_0 and one <= 0:
+            raise InputError(f"must be above 0, not {one}", name)
+    return value
+
+
+def _check_positions(chosen: dict[str, dict[str, Any]]) -> None:
+    longest, room = chosen["tokenizer"]["maximum_length"], chosen["encoder"].get("maximum_positions", 0)
+    if chosen["encoder"].get("positions") == "learned" and not 0 < longest <= room:
+        raise InputError(f"must be from 1 to the {room} of maximum_positions where positions are learned, not {longest}", "maximum_length")
 
 
 def _defaults(config: type) -> dict[str, Any]:
     """The fields of a config dataclass that a user may set, with their defaults."""
     return {
-        item.name: item.default if item.default is not MISSING else item.default_factory()  # type: ignore[misc]
+        item.name: item.default
         for item in fields(config)
-        if item.name not in OWNED_BY_DATA and (item.default is not MISSING or item.default_factory is not MISSING)
+        if (item.name not in OWNED_BY_DATA or config is BudgetSettings) and item.default is not MISSING
     }

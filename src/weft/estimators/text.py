@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import logging
+import math
 import numbers
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.exceptions import NotFittedError
+from sklearn.utils import check_random_state
 
 from weft import __version__
-from weft.data.examples import Example, Table, split_table
 from weft.errors import InputError
 from weft.estimators.baselines import DEFAULTS, Baseline
+from weft.estimators.inputs import Labelled, as_labels, hold_out, labelled, split_pairs
 from weft.estimators.rungs import RUNGS, Rung
 from weft.estimators.scoring import MAIN_METRIC, score_arrays
 from weft.estimators.values import coerce
@@ -46,7 +48,7 @@ class _TextEstimator(BaseEstimator):
         device: str = "auto",
         precision: str = "auto",
         threads: int | None = None,
-        random_state: int = 0,
+        random_state: Any = 0,
     ) -> None:
         self.model = model
         self.settings = settings
@@ -80,32 +82,36 @@ class _TextEstimator(BaseEstimator):
         while training and gone on from. Raises InputError for empty data, unequal lengths, a single class, missing or NaN labels.
         """
         rung = self._rung()
-        first, second = _split_pairs(texts, "texts")
-        labels = list(labels)
-        if len(labels) != len(first):
-            raise InputError(f"{len(first)} texts but {len(labels)} labels", "labels")
-        if not first:
+        data = labelled(texts, labels)
+        if not len(data):
             raise InputError("there is nothing to train on: no texts", "texts")
-        self.task_ = self._task(labels)
+        self.task_ = self._task(data.labels)
         if self.task_ not in rung.tasks:
             raise InputError(f"{self.model!r} does {', '.join(rung.tasks)}, not {self.task_}", "model")
-        self.pair_ = second is not None
-        self._learn_classes(labels)
+        self.pair_, self.seed_ = data.pairs is not None, self._seed()
+        self._learn_classes(data.labels)
         if rung.engine == "baseline":
-            self._fit_baseline(rung, first, second, labels)
+            self._fit_baseline(rung, data)
         else:
-            self._fit_network(rung, first, second, labels, validation, checkpoint, resume, callbacks)
+            self._fit_network(rung, data, validation, checkpoint, resume, callbacks)
         return self
 
-    def _fit_baseline(self, rung: Rung, texts: list[str], pairs: list[str] | None, labels: list[Any]) -> None:
-        if pairs is not None and rung.name != "majority":
+    def _fit_baseline(self, rung: Rung, data: Labelled) -> None:
+        if data.pairs is not None and rung.name != "majority":
             raise InputError(f"{rung.name!r} reads one text; pairs run on the neural rungs and on majority", "model")
-        if unknown := [name for name in ("epochs", "steps", "minutes", "loss") if getattr(self, name) is not None]:
-            raise InputError(f"{rung.name!r} has no {unknown[0]}: scikit-learn trains it to its end", unknown[0])
+        if self.loss is not None:
+            raise InputError(f"{rung.name!r} has a loss of its own; --loss is for the neural models", "loss")
+        names = ("epochs", "steps", "minutes", "batch_size", "batch_tokens", "patience")
+        if unused := [name for name in names if getattr(self, name) is not None]:
+            said = " and ".join(unused) + (" is" if len(unused) == 1 else " are")
+            log.warning("%s is trained by scikit-learn to its end: %s not used", rung.name, said)
+        if self.settings is not None and not isinstance(self.settings, Mapping):
+            raise InputError(f"must be names and values, not {self.settings!r:.60}", "settings")
         settings = {**DEFAULTS[rung.name], **rung.settings}
-        given = {name: coerce(name, value, settings[name]) if name in settings else value for name, value in (self.settings or {}).items()}
-        self.engine_: Any = Baseline(rung.name, {**rung.settings, **given}, self.random_state)
-        self.engine_.fit(texts, self._codes(self._targets(labels)), task=self.task_, pairs=pairs)
+        chosen = self.settings or {}
+        given = {name: coerce(name, value, settings[name]) if name in settings else value for name, value in chosen.items()}
+        self.engine_: Any = Baseline(rung.name, {**rung.settings, **given}, self.seed_)
+        self.engine_.fit(data.texts, self._codes(self._targets(data.labels)), task=self.task_, pairs=data.pairs)
         self.history_ = None
 
     def _codes(self, targets: np.ndarray) -> list[Any]:
@@ -117,50 +123,70 @@ class _TextEstimator(BaseEstimator):
         return [f"{one:06d}" for one in targets]
 
     def _fit_network(
-        self, rung: Rung, texts: list[str], pairs: list[str] | None, labels: list[Any], validation: Any, checkpoint: Any, resume: bool, callbacks: Any
+        self, rung: Rung, data: Labelled, validation: Any, checkpoint: Any, resume: bool, callbacks: Sequence[Any]
     ) -> None:
-        from weft.estimators.network import Budget, Examples, Network
+        from weft.estimators.network import Budget, Network
 
-        texts, pairs, labels, held_out = self._hold_out(texts, pairs, labels, validation)
-        self.engine_ = Network(self.task_, self._outputs(), self._settings(rung), self._compute(), self.random_state)
-        dev = None if held_out is None else Examples(held_out[0], held_out[1], self._targets(held_out[2]))
-        given = [name for name in ("epochs", "steps", "minutes") if getattr(self, name) is not None]
-        if len(given) > 1:
-            raise InputError(f"give one budget, not {' and '.join(given)}", given[1])
+        self._check_budget()
+        settings = self._settings(rung)
+        if validation is not None:
+            held = self._given_validation(validation)
+        else:
+            data, held = hold_out(data, self.task_, self.validation_fraction, self.seed_)
+        self.engine_ = Network(self.task_, self._outputs(), settings, self._compute(), self.seed_)
         self.history_ = self.engine_.fit(
-            Examples(texts, pairs, self._targets(labels)), dev, Budget(self.steps, self.epochs, self.minutes),
+            self._examples(data), None if held is None else self._examples(held), Budget(self.steps, self.epochs, self.minutes),
             checkpoint=None if checkpoint is None else Path(checkpoint), resume=resume, callbacks=callbacks,
         )  # fmt: skip
 
-    def _hold_out(self, texts: list[str], pairs: list[str] | None, labels: list[Any], validation: Any) -> tuple[list[str], list[str] | None, list[Any], Any]:
-        """Training data and development data: the caller's, or a share of the training data."""
-        if validation is not None:
-            dev_texts, dev_pairs = _split_pairs(validation[0], "validation")
-            if (dev_pairs is None) != (pairs is None):
-                raise InputError("must be pairs where the training texts are pairs, and single texts where they are not", "validation")
-            known = [self._known(label) for label in validation[1]]
-            if not all(known):
-                log.warning("%d of %d validation texts have a label that training does not: left out of the choice of weights", known.count(False), len(known))
-            keep = [i for i, good in enumerate(known) if good]
-            held = ([dev_texts[i] for i in keep], None if dev_pairs is None else [dev_pairs[i] for i in keep], [validation[1][i] for i in keep])
-            return texts, pairs, labels, held if keep else None
-        if not self.validation_fraction:
-            return texts, pairs, labels, None
-        as_label = float if self.task_ == "regression" else (lambda label: tuple(map(str, label))) if self.task_ == "multi-label" else str
-        rows = [Example(text, as_label(label), None if pairs is None else pairs[i], i) for i, (text, label) in enumerate(zip(texts, labels, strict=True))]
-        try:
-            splits = split_table(Table(rows, self.task_, "texts", {}, []), dev=self.validation_fraction, test=0.0, seed=self.random_state)
-        except InputError:
-            log.warning("%d texts are too few, or too much the same, to set some aside: the last weights are kept, not the best", len(texts))
-            return texts, pairs, labels, None
-        log.info("no validation data: %d of %d texts set aside to choose the best weights", len(splits.dev.examples), len(texts))
-        kept, held_rows = [row.line for row in splits.train.examples], [row.line for row in splits.dev.examples]
+    def _examples(self, data: Labelled) -> Any:
+        from weft.estimators.network import Examples
 
-        def pick(values: list[Any], index: list[int]) -> list[Any]:
-            return [values[i] for i in index]
+        return Examples(data.texts, data.pairs, self._targets(data.labels))
 
-        held = (pick(texts, held_rows), None if pairs is None else pick(pairs, held_rows), pick(labels, held_rows)) if held_rows else None
-        return pick(texts, kept), None if pairs is None else pick(pairs, kept), pick(labels, kept), held
+    def _check_budget(self) -> None:
+        """Raises InputError unless at most one of epochs, steps and minutes is given, and is above 0."""
+        given = [name for name in ("epochs", "steps", "minutes") if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise InputError(f"give one budget, not {' and '.join(given)}", given[1])
+        for name in given:
+            value = getattr(self, name)
+            number = isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
+            if not number or value <= 0 or (name == "steps" and value != int(value)):
+                raise InputError(f"must be a {'whole ' if name == 'steps' else ''}number above 0, not {value!r}", name)
+
+    def _seed(self) -> int:
+        """random_state as a number; None draws one, a RandomState gives its next."""
+        if not isinstance(self.random_state, numbers.Integral):
+            return int(check_random_state(self.random_state).randint(2**31))
+        seed = int(self.random_state)
+        if not 0 <= seed < 2**32:
+            raise InputError(f"must be from 0 to {2**32 - 1}, not {seed}", "random_state")
+        return seed
+
+    def _given_validation(self, validation: Any) -> Labelled | None:
+        """The caller's (texts, labels), less those whose label training does not have; None where nothing is left."""
+        if not isinstance(validation, tuple | list) or len(validation) != 2:
+            raise InputError("must be (texts, labels)", "validation")
+        held = labelled(validation[0], validation[1], "validation")
+        if len(held) and (held.pairs is not None) != self.pair_:
+            raise InputError("must be pairs where the training texts are pairs, and single texts where they are not", "validation")
+        self._check_shape(held.labels, "validation")
+        keep = [i for i, label in enumerate(held.labels) if self._known(label)]
+        if unseen := len(held) - len(keep):
+            message = "%d of %d validation texts have a label that training does not: left out of the choice of weights"
+            log.warning(message, unseen, len(held))
+        if not keep:
+            log.warning("no validation text is left: the last weights are kept, not the best")
+            return None
+        return held.pick(keep)
+
+    def _check_shape(self, labels: list[Any], place: str) -> None:
+        """Raises InputError for several labels where this estimator takes one, and the other way round."""
+        wrong = next((i for i, label in enumerate(labels) if isinstance(label, tuple) != (self.task_ == "multi-label")), None)
+        if wrong is not None:
+            wanted = "a tuple of labels" if self.task_ == "multi-label" else "one label, not several"
+            raise InputError(f"label {wrong + 1} is {labels[wrong]!r:.60}; this model takes {wanted}", place)
 
     def _rung(self) -> Rung:
         if self.model not in RUNGS:
@@ -178,29 +204,34 @@ class _TextEstimator(BaseEstimator):
 
         return choose(self.device, self.precision, self.threads)
 
-    def seconds_per_step(self, texts: Sequence[Any], labels: Sequence[Any], validation: tuple[Sequence[Any], Sequence[Any]]) -> tuple[float, int]:
-        """(seconds a training step takes, checks on `validation` included; the steps of the model's own number of epochs), measured, not fitted."""
-        first, second = _split_pairs(texts, "texts")
-        self.task_ = self._task(list(labels))
-        self.pair_ = second is not None
-        self._learn_classes(list(labels))
-        from weft.estimators.network import Examples, Network
+    def seconds_per_step(self, texts: Sequence[Any], labels: Sequence[Any], validation: tuple[Any, Any]) -> tuple[float, int]:
+        """(seconds a training step takes, its share of the checks on `validation` included; steps of the model's own number of epochs).
 
-        engine = Network(self.task_, self._outputs(), self._settings(self._rung()), self._compute(), self.random_state)
-        dev_first, dev_second = _split_pairs(validation[0], "validation")
-        known = [i for i, label in enumerate(validation[1]) if self._known(label)]
-        dev = Examples([dev_first[i] for i in known], dev_second and [dev_second[i] for i in known], self._targets([validation[1][i] for i in known]))
-        return engine.measure(Examples(first, second, self._targets(labels)), dev)
+        Measured on a copy: nothing is fitted.
+        """
+        data = labelled(texts, labels)
+        self.task_, self.pair_, self.seed_ = self._task(data.labels), data.pairs is not None, self._seed()
+        self._learn_classes(data.labels)
+        from weft.estimators.network import Network
+
+        engine = Network(self.task_, self._outputs(), self._settings(self._rung()), self._compute(), self.seed_)
+        return engine.measure(self._examples(data), self._examples(self._given_validation(validation) or data.pick([0])))
 
     def _scores(self, texts: Sequence[Any]) -> np.ndarray:
         """The engine's raw scores (N, outputs)."""
         self._check_fitted()
-        first, second = _split_pairs(texts, "texts")
+        first, second = split_pairs(texts, "texts")
         if len(first) and (second is not None) != self.pair_:
             raise InputError(f"this model was trained on {'pairs of texts' if self.pair_ else 'single texts'}", "texts")
         if isinstance(self.engine_, Baseline):
             return self.engine_.decision(first)
         return self.engine_.scores(first, second)
+
+    def __sklearn_tags__(self) -> Any:
+        """What scikit-learn (1.6 and later) asks of an estimator: texts go in, not numbers."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array, tags.input_tags.one_d_array, tags.input_tags.string = False, True, True
+        return tags
 
     def _check_fitted(self) -> None:
         if not hasattr(self, "engine_"):
@@ -224,33 +255,37 @@ class _TextEstimator(BaseEstimator):
             arrays, described, tokenizer = self.engine_.arrays(), self.engine_.describe(), self.engine_.tokenizer.to_dict()
         config = {
             "weft": __version__, "estimator": type(self).__name__, "model": self.model, "task": self.task_, "pair": self.pair_,
-            "fitted": plain({name: getattr(self, name) for name in ("classes_", "mean_", "scale_") if hasattr(self, name)}),
-            "parameters": plain(self.get_params()), "engine": plain(described),
+            "fitted": plain({name: getattr(self, name) for name in ("classes_", "mean_", "scale_", "seed_") if hasattr(self, name)}),
+            "parameters": plain({**self.get_params(), "random_state": self.seed_}), "engine": plain(described),
         }  # fmt: skip
         history = self.history_
         record: dict[str, Any] = dict(metrics or {})
         if history is not None:
-            record["training"] = {"steps": history.steps, "epochs": round(history.epochs, 4), "best_step": history.best_step, "stopped": history.stopped, "checks": history.checks}
+            kept = {name: getattr(history, name) for name in ("steps", "best_step", "stopped", "checks")}
+            record["training"] = {**kept, "epochs": round(history.epochs, 4)}
         card = model_card(self, plain(metrics or {}), data)
         return write_model(folder, config=config, arrays=arrays, tokenizer=tokenizer, metrics=plain(record), card=card)
 
     def _restore(self, saved: SavedModel, folder: Path) -> None:
         """Takes up what `save` wrote."""
         config = saved.config
-        self.task_, self.pair_, self.history_ = config["task"], config["pair"], None
-        for name, value in config["fitted"].items():
-            setattr(self, name, np.array(value) if name == "classes_" else value)
-        engine, tokenizer = config["engine"], saved.tokenizer or {}
         try:
+            self.task_, self.pair_, self.history_ = config["task"], config["pair"], None
+            for name, value in config["fitted"].items():
+                setattr(self, name, np.array(value) if name == "classes_" else value)
+            engine, tokenizer = config["engine"], saved.tokenizer or {}
             if self._rung().engine == "baseline":
                 self.engine_ = Baseline.from_arrays(saved.arrays, {**engine, "words": tokenizer.get("words", [])})
             else:
                 from weft.estimators.network import Network
                 from weft.estimators.settings import resolve
 
-                self.engine_ = Network.restore(self.task_, resolve(engine["settings"]), engine["network"], tokenizer, saved.arrays, self._compute())
-        except (KeyError, TypeError, AttributeError) as error:
-            raise InputError(f"is not what this version of weft writes ({type(error).__name__}: {error})", str(folder / "config.json")) from error
+                settings = resolve(engine["settings"])
+                self.engine_ = Network.restore(self.task_, settings, engine["network"], tokenizer, saved.arrays, self._compute())
+        except InputError:
+            raise
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise _not_ours(error, folder) from error
 
     # What differs between a classifier and a regressor.
     def _task(self, labels: list[Any]) -> str:
@@ -272,31 +307,34 @@ class _TextEstimator(BaseEstimator):
 class TextClassifier(ClassifierMixin, _TextEstimator):
     """Texts (or pairs of texts) → one label each, or several (labels given as tuples, lists or sets).
 
-    `TextClassifier(model="cnn").fit(texts, labels).predict(texts)`; `weft models` lists the models. settings holds what is particular to
-    one of them: `{"filters": 200, "dropout": 0.3, "learning_rate": 2e-3}`. Works in Pipeline, cross_val_score and GridSearchCV.
+    `TextClassifier(model="cnn").fit(texts, labels).predict(texts)`; `weft models` lists the models. settings holds what is particular
+    to one of them: `{"filters": 200, "dropout": 0.3, "learning_rate": 2e-3}`. Works in Pipeline, cross_val_score and GridSearchCV.
     Fitted: classes_ (K,), task_ ("classification" or "multi-label"), history_, parameters_.
     """
 
     tasks = ("classification", "multi-label")
 
     def _task(self, labels: list[Any]) -> str:
-        several = [isinstance(label, tuple | list | set | frozenset) for label in labels]
+        several = [isinstance(label, tuple) for label in labels]
         if any(several) and not all(several):
-            raise InputError(f"label {several.index(not several[0]) + 1} is not of the kind of the first: give one label per text, or a tuple per text", "labels")
+            other = several.index(not several[0]) + 1
+            raise InputError(f"label {other} is not of the kind of the first: give one label per text, or a tuple per text", "labels")
         return "multi-label" if several[0] else "classification"
 
     def _learn_classes(self, labels: list[Any]) -> None:
         flat = [one for label in labels for one in label] if self.task_ == "multi-label" else labels
         for number, label in enumerate(flat):
-            if label is None or (isinstance(label, numbers.Real) and np.isnan(float(label))):
+            if label is None or (isinstance(label, numbers.Real) and math.isnan(label)):
                 raise InputError(f"label {number + 1} is missing ({label!r})", "labels")
-        kinds = {type(label).__name__ for label in flat if not isinstance(label, numbers.Number)}
-        if kinds and len(kinds) + any(isinstance(label, numbers.Number) for label in flat) > 1:
+            if not isinstance(label, str | numbers.Real):
+                message = f"label {number + 1} is {label!r:.60}; give a text, a number or a bool, or a tuple of them for several labels"
+                raise InputError(message, "labels")
+        if len({isinstance(label, str) for label in flat}) > 1:
             raise InputError("labels mix texts and numbers; make them all texts", "labels")
         self.classes_ = np.array(sorted(set(flat))) if flat else np.array([], str)
         if len(self.classes_) < (2 if self.task_ == "classification" else 1):
-            only = f"only {self.classes_[0]!s}" if len(self.classes_) else "no label at all"
-            raise InputError(f"there is {only}: a classifier needs at least two classes", "labels")
+            found = f"every label is {self.classes_.tolist()[0]!r}" if len(self.classes_) else "there is no label at all"
+            raise InputError(f"{found}: a classifier needs at least two classes", "labels")
 
     def _outputs(self) -> int:
         return len(self.classes_)
@@ -311,30 +349,37 @@ class TextClassifier(ClassifierMixin, _TextEstimator):
     def _targets(self, labels: Sequence[Any]) -> np.ndarray:
         ids = self._ids()
         if self.task_ == "classification":
-            return np.array([ids[_item(label)] for label in labels], np.int64)
+            return np.array([ids[label] for label in labels], np.int64)
         targets = np.zeros((len(labels), len(ids)), np.float32)
         for row, several in enumerate(labels):
-            targets[row, [ids[_item(label)] for label in several]] = 1
+            targets[row, [ids[label] for label in several]] = 1
         return targets
 
     def predict_proba(self, texts: Sequence[Any]) -> np.ndarray:
         """Probabilities (N, K), in the order of classes_; of several labels, each for itself.
 
-        Softmax (sigmoid for several labels) of the scores; for models trained on margins (hinge, svm, perceptron) that is a ranking, not a calibrated chance.
+        Softmax (sigmoid for several labels) of the scores; for models trained on margins (hinge, svm, perceptron) that is a ranking,
+        not a calibrated chance.
         """
-        scores = self._scores(texts).astype(np.float64)
+        return self._probabilities(self._scores(texts))
+
+    def _probabilities(self, scores: np.ndarray) -> np.ndarray:
+        scores = scores.astype(np.float64)
         if self.task_ == "multi-label":
             return 1 / (1 + np.exp(-np.clip(scores, -700, 700)))
         exponentials = np.exp(scores - scores.max(1, keepdims=True)) if len(scores) else scores
         return exponentials / exponentials.sum(1, keepdims=True) if len(scores) else scores
 
     def decision_function(self, texts: Sequence[Any]) -> np.ndarray:
-        """Raw scores (N, K)."""
-        return self._scores(texts)
+        """Raw scores (N, K); for two classes one a text (N,), above 0 for the second class, as scikit-learn has it."""
+        scores = self._scores(texts)
+        return scores[:, 1] - scores[:, 0] if self.task_ == "classification" and len(self.classes_) == 2 else scores
 
     def predict(self, texts: Sequence[Any]) -> np.ndarray:
-        """The most probable label of each text (first of ties); with several labels, an object array of tuples, every label above one half."""
-        scores = self._scores(texts)
+        """The most probable label of each text (first of ties); of several labels, each above one half, in an object array of tuples."""
+        return self._decided(self._scores(texts))
+
+    def _decided(self, scores: np.ndarray) -> np.ndarray:
         if self.task_ == "classification":
             return self.classes_[scores.argmax(1)] if len(scores) else self.classes_[:0]
         chosen = np.empty(len(scores), object)
@@ -342,14 +387,27 @@ class TextClassifier(ClassifierMixin, _TextEstimator):
             chosen[row] = tuple(self.classes_[positive].tolist())
         return chosen
 
+    def answers(self, texts: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
+        """(predict(texts), predict_proba(texts)), for the price of one of them."""
+        scores = self._scores(texts)
+        return self._decided(scores), self._probabilities(scores)
+
     def score(self, X: Sequence[Any], y: Sequence[Any], sample_weight: Any = None) -> float:
-        """Accuracy; with several labels, micro F1. A label that training never saw counts as wrong, and is said aloud."""
+        """Accuracy, weighted if asked; with several labels, micro F1. A label unseen in training counts as wrong, and is said aloud."""
         metrics = self.evaluate(X, y)
+        if sample_weight is not None:
+            if self.task_ == "multi-label":
+                raise InputError("is for one label a text; micro F1 has none", "sample_weight")
+            right = [predicted == true for predicted, true in zip(self.predict(X), y, strict=True)]
+            return float(np.average(right, weights=sample_weight))
         return metrics[MAIN_METRIC[self.task_]]
 
     def evaluate(self, texts: Sequence[Any], labels: Sequence[Any]) -> dict[str, float]:
         """Every metric of the task, by name (accuracy, macro F1, log loss, calibration error, …). Unseen labels count as wrong."""
-        return score_arrays(self.task_, self.predict_proba(texts), list(labels), self.classes_.tolist())
+        self._check_fitted()
+        true = as_labels(labels, len(texts))
+        self._check_shape(true, "labels")
+        return score_arrays(self.task_, self.predict_proba(texts), true, self.classes_.tolist())
 
 
 class TextRegressor(RegressorMixin, _TextEstimator):
@@ -391,26 +449,13 @@ def load(folder: str | Path, *, device: str = "auto", precision: str = "auto", t
     kind = saved.config.get("estimator")
     if kind not in types:
         raise InputError(f"holds a {kind!r}; this version of weft knows {', '.join(types)}", str(Path(folder) / "config.json"))
-    parameters = {**saved.config["parameters"], "device": device, "precision": precision, "threads": threads}
-    estimator = types[kind](**parameters)
+    try:
+        estimator = types[kind](**{**saved.config["parameters"], "device": device, "precision": precision, "threads": threads})
+    except (KeyError, TypeError) as error:
+        raise _not_ours(error, Path(folder)) from error
     estimator._restore(saved, Path(folder))
     return estimator
 
 
-def _split_pairs(texts: Sequence[Any], place: str) -> tuple[list[str], list[str] | None]:
-    """Texts, and second texts where they are pairs. Raises InputError naming the first that is neither."""
-    if isinstance(texts, str):
-        raise InputError("is one text; give a list of texts", place)
-    items = list(texts)
-    pair = bool(items) and not isinstance(items[0], str)
-    for number, item in enumerate(items):
-        good = isinstance(item, str) if not pair else len(item) == 2 and all(isinstance(part, str) for part in item) if isinstance(item, tuple | list) else False
-        if not good:
-            raise InputError(f"text {number + 1} is {item!r:.60}; give a string, or two for pairs, the same for all", place)
-    if pair:
-        return [item[0] for item in items], [item[1] for item in items]
-    return items, None
-
-
-def _item(label: Any) -> Any:
-    return label.item() if isinstance(label, np.generic) else label
+def _not_ours(error: Exception, folder: Path) -> InputError:
+    return InputError(f"is not what this version of weft writes ({type(error).__name__}: {error})", str(folder / "config.json"))

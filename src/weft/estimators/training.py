@@ -7,7 +7,10 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from weft.data.examples import Splits, Table
+from weft.errors import InputError
 from weft.estimators.rungs import RUNGS
 from weft.estimators.text import TextClassifier, TextRegressor
 
@@ -21,14 +24,40 @@ def texts_of(table: Table) -> list[Any]:
     return list(table.texts) if pairs is None else list(zip(table.texts, pairs, strict=True))
 
 
+def labels_of(estimator: Any, table: Table) -> list[Any]:
+    """The table's labels, which are texts, as the estimator's own where it was trained on numbers or bools."""
+    own = {str(name): name for name in getattr(estimator, "classes_", np.array([])).tolist()}
+    if estimator.task_ == "multi-label":
+        return [tuple(own.get(name, name) for name in label) for label in table.labels]  # type: ignore[union-attr]
+    return [own.get(label, label) for label in table.labels]  # type: ignore[arg-type]
+
+
+def check_folder(folder: Path) -> None:
+    """Raises InputError where a model would be written over files that are not one's: a file, or a folder with something else in it."""
+    if folder.exists() and not folder.is_dir():
+        raise InputError("is a file; a model is saved as a folder", str(folder))
+    names = {path.name for path in folder.iterdir() if not path.name.startswith(".")} if folder.is_dir() else set()
+    if names and not names & {CHECKPOINT, "model.safetensors"}:
+        raise InputError(f"is a folder with other files in it ({sorted(names)[0]}); give a new one for the model", str(folder))
+
+
 def train_folder(
-    splits: Splits, folder: Path, *, model: str, settings: dict[str, Any], data: str, resume: bool = False, console: Any = None, **options: Any
+    splits: Splits,
+    folder: Path,
+    *,
+    model: str,
+    settings: dict[str, Any],
+    data: str,
+    resume: bool = False,
+    console: Any = None,
+    **options: Any,
 ) -> dict[str, Any] | None:
     """Trains on splits.train, chooses by splits.dev, writes the folder; metrics of test, else of dev, and which is said.
 
     While it trains, folder/checkpoint.safetensors is kept; resume goes on from it; a finished run removes it. `console` (rich's) shows a
     progress bar. options: the estimator's own. Under torchrun the main process alone writes and answers; the others get None.
     """
+    check_folder(folder)
     neural = model in RUNGS and RUNGS[model].engine == "neural"
     estimator = (TextRegressor if splits.train.task == "regression" else TextClassifier)(model=model, settings=settings or None, **options)
     checkpoint = folder / CHECKPOINT
@@ -78,5 +107,6 @@ def _write(estimator: Any, splits: Splits, folder: Path, data: str) -> dict[str,
         record["dev"] = estimator.evaluate(texts_of(splits.dev), splits.dev.labels)
     estimator.save(folder, metrics=record, data=data)
     history = estimator.history_
-    training = None if history is None else {"steps": history.steps, "epochs": history.epochs, "best_step": history.best_step, "stopped": history.stopped, "seconds": history.seconds}
-    return {"split": name, "metrics": metrics, "training": training}
+    names = ("steps", "epochs", "best_step", "stopped", "seconds")
+    training = None if history is None else {part: getattr(history, part) for part in names}
+    return {"split": name, "examples": len(table), "metrics": metrics, "training": training}

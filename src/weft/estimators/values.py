@@ -1,42 +1,64 @@
-"""A setting's value, as typed on the command line or given in Python, in the type of its default."""
+"""A setting's value, as typed on the command line or given in Python, in the type that the setting has."""
 
 from __future__ import annotations
 
 import json
-from typing import Any
+import math
+from types import NoneType
+from typing import Any, get_args, get_origin
 
 from weft.errors import InputError
 
+WORDS = {"true": True, "yes": True, "false": False, "no": False, "none": None, "null": None}
+WANTED = {bool: "true or false", int: "a whole number", float: "a number", str: "a word", tuple: "whole numbers with commas between"}
 
-def coerce(name: str, value: Any, default: Any) -> Any:
-    """`value` as the type of `default`; texts are read as JSON-like ("3,4,5" is a list where the default is one)."""
-    if isinstance(value, str) and default is None:
+
+def coerce(name: str, value: Any, default: Any, kind: Any = None) -> Any:
+    """`value` as `kind`: bool, int, float, str, tuple[int, ...], or one of them | None; without `kind`, the type of `default`.
+
+    Texts are read: "3,4,5" as (3, 4, 5), "none" as None where None is allowed. Raises InputError "name: must be …" for anything else.
+    """
+    types = [one for one in get_args(kind) if one is not Ellipsis] if get_origin(kind) is not tuple else [kind]
+    wanted = next((one for one in types if one is not NoneType), kind or type(default))
+    base = get_origin(wanted) or wanted
+    value = value.item() if hasattr(value, "item") and not getattr(value, "shape", ()) else value  # a NumPy number
+    if isinstance(value, str) and base is not str:
+        value = _read(value)
+    if value is None and NoneType in types:
+        return None
+    made = _made(value, base)
+    if made is None:
+        example = "" if default is None or default == () else f", like {_shown(default)}"
+        raise InputError(f"must be {WANTED[base]}{example}, not {_shown(value)!r}", name)
+    return made
+
+
+def _made(value: Any, base: type) -> Any:
+    """`value` as `base`; None where it is no such thing."""
+    if base is tuple:
+        parts = list(value) if isinstance(value, list | tuple) else [value]
+        whole = [_made(part, int) for part in parts]
+        return None if None in whole else tuple(whole)
+    if base in (int, float):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            return None
+        return None if base is int and value != int(value) else base(value)
+    return value if isinstance(value, base) else None
+
+
+def _read(text: str) -> Any:
+    """A number, true, false, none, or a list of numbers; what is none of these stays a text."""
+    text = text.strip()
+    if text.lower() in WORDS:
+        return WORDS[text.lower()]
+    for attempt in (text, f"[{text.strip('()[]')}]"):
         try:
-            return _read(name, value, default)
-        except InputError:
-            return value
-    if isinstance(value, str) and not isinstance(default, str):
-        value = _read(name, value, default)
-    if isinstance(default, tuple):
-        return tuple(value) if isinstance(value, list | tuple) else (value,)
-    if default is None or value is None:
-        return value
-    if isinstance(default, bool) != isinstance(value, bool) or (isinstance(default, str) and not isinstance(value, str)):
-        raise InputError(f"must be like {default!r}, not {value!r}", name)
-    if isinstance(default, int) and not isinstance(default, bool):
-        if int(value) != value:
-            raise InputError(f"must be a whole number, not {value!r}", name)
-        return int(value)
-    if isinstance(default, float):
-        return float(value)
-    return value
+            return json.loads(attempt)
+        except ValueError:
+            pass
+    return text
 
 
-def _read(name: str, text: str, default: Any) -> Any:
-    words = {"true": True, "false": False, "none": None, "yes": True, "no": False}
-    if text.lower() in words:
-        return words[text.lower()]
-    try:
-        return json.loads(f"[{text}]") if isinstance(default, tuple) and not text.startswith("[") else json.loads(text)
-    except json.JSONDecodeError as error:
-        raise InputError(f"must be like {default!r}, not {text!r}", name) from error
+def _shown(value: Any) -> Any:
+    """(3, 4, 5) as it is typed, 3,4,5."""
+    return ",".join(map(str, value)) if isinstance(value, tuple | list) else value
