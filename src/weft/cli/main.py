@@ -17,7 +17,8 @@ from typing import Annotated, Any
 import typer
 
 from weft import __version__
-from weft.cli import data, models
+from weft.cli import compare, data, models, train
+from weft.cli.options import spread_settings
 from weft.errors import InputError
 
 FINE, OURS, CALLERS, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 130, 141
@@ -31,6 +32,10 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command("compare", short_help="Train every model on the same split; say which is best.")(compare.compare)
+app.command("train")(train.train)
+app.command("evaluate", short_help="Measure a saved model on labelled data.")(train.evaluate)
+app.command("predict", short_help="Answer texts with a saved model, as JSON lines.")(train.predict)
 app.command("models")(models.models)
 app.add_typer(data.app, name="data")
 
@@ -74,7 +79,7 @@ def _run(arguments: list[str]) -> int:
     """The command itself. Typer's own `main` is left out: it would swallow Ctrl-C and closed pipes in its own way."""
     command = typer.main.get_command(app)
     try:
-        with command.make_context("weft", arguments) as context:
+        with command.make_context("weft", spread_settings(arguments)) as context:
             command.invoke(context)
     except typer.Exit as ended:
         return ended.exit_code
