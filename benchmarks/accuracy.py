@@ -32,7 +32,15 @@ SETTINGS: dict[str, dict[str, dict[str, Any]]] = {  # dataset -> model ("" for e
     "trec": {"": {"epochs": 8}},  # the smallest
     "sst2": {  # the largest
         "": {"epochs": 3},
-        "bilstm": {"embedding_size": 300, "embedding_std": 0.1, "hidden_size": 200, "word_dropout": 0.15, "learning_rate": 2e-3, "batch_size": 64, "epochs": 4},
+        "bilstm": {
+            "embedding_size": 300,
+            "embedding_std": 0.1,
+            "hidden_size": 200,
+            "word_dropout": 0.15,
+            "learning_rate": 2e-3,
+            "batch_size": 64,
+            "epochs": 4,
+        },
     },
 }
 
@@ -60,7 +68,8 @@ def run(dataset: str, model: str, seed: int, fold: int | None, threads: int, pre
     seconds = time.perf_counter() - started
     right = [float(a == b) for a, b in zip(estimator.predict(test.texts).tolist(), test.labels, strict=True)]
     on_dev = None if dev is None else estimator.score(dev.texts, dev.labels)
-    return {"accuracy": float(np.mean(right)), "dev": on_dev, "right": right, "seconds": seconds, "parameters": estimator.parameters_, "settings": settings}
+    accuracy, parameters = float(np.mean(right)), estimator.parameters_
+    return {"accuracy": accuracy, "dev": on_dev, "right": right, "seconds": seconds, "parameters": parameters, "settings": settings}
 
 
 def measured(dataset: str, model: str, seeds: list[int], options: argparse.Namespace) -> dict[str, Any]:
@@ -83,7 +92,8 @@ def measured(dataset: str, model: str, seeds: list[int], options: argparse.Names
     low, high = bootstrap_interval(by_seed)
     devs = [one["dev"] for one in runs if one["dev"] is not None]
     return {
-        "dataset": dataset, "model": model, "accuracy": float(np.mean(accuracies)), "sd": float(np.std(accuracies, ddof=1)) if len(accuracies) > 1 else None,
+        "dataset": dataset, "model": model, "accuracy": float(np.mean(accuracies)),
+        "sd": float(np.std(accuracies, ddof=1)) if len(accuracies) > 1 else None,
         "interval": [low, high], "dev": float(np.mean(devs)) if devs else None, "values": accuracies,
         "seconds": float(np.mean([one["seconds"] for one in runs])), "parameters": runs[0]["parameters"], "settings": runs[0]["settings"],
     }  # fmt: skip
@@ -110,7 +120,8 @@ def main() -> None:
         sd = "" if row["sd"] is None else f"{100 * row['sd']:.2f}"
         dev = "" if row["dev"] is None else f"{100 * row['dev']:.2f}"
         interval = "–".join(f"{100 * bound:.1f}" for bound in row["interval"])
-        print(f"| {row['dataset']} | {row['model']} | {100 * row['accuracy']:.2f} | {sd} | {interval} | {dev} | {row['seconds']:.0f} | {row['parameters']:,} |")
+        score, seconds = f"{100 * row['accuracy']:.2f}", f"{row['seconds']:.0f}"
+        print(f"| {row['dataset']} | {row['model']} | {score} | {sd} | {interval} | {dev} | {seconds} | {row['parameters']:,} |")
     print(json.dumps({"written": str(options.out / "accuracy.json")}), file=sys.stderr)
 
 

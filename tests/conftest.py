@@ -1,4 +1,4 @@
-"""One thread an operation: the tensors of tests are too small to share, and threads that wait for one another on a busy machine are slow."""
+"""One thread an operation: the tensors of tests are too small to share, and on a busy machine threads wait for one another."""
 
 import os
 

@@ -9,7 +9,7 @@ import logging
 import math
 import os
 import random
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -65,10 +65,9 @@ def _find(name: str) -> torch.device:
 
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
+    device: torch.device | None = None
+    with suppress(RuntimeError):  # what torch says of an unknown name
         device = torch.device(name)
-    except RuntimeError:
-        device = None  # type: ignore[assignment]
     if device is None or device.type not in ("cpu", "cuda", "mps"):
         raise InputError(f"must be auto, cpu, cuda, cuda:N or mps, not {name!r}", "device")
     count = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}[device.type]

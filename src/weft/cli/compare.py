@@ -12,18 +12,24 @@ import typer
 
 from weft.cli import options
 from weft.cli.output import console, print_json
+from weft.compare.results import Results
+from weft.compare.wording import best_rung, reported
 from weft.errors import InputError
 from weft.estimators.rungs import RUNGS
 
 
 def compare(
     data: options.Data,
-    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Where results.json, report.html and finished runs go; weft-compare-DATA if not given.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where results, report and finished runs go; weft-compare-DATA if not given.")
+    ] = None,
     models: Annotated[str | None, typer.Option(help="Which models, as in cnn,bilstm,svm; all that suit the task if not given.")] = None,
     seeds: Annotated[int, typer.Option(help="Trainings of each model, from different initial weights.")] = 3,
     minutes: Annotated[float, typer.Option(help="Time for the whole ladder: shared out equally and turned into steps once.")] = 5.0,
-    steps: Annotated[int | None, typer.Option(help="The same number of gradient steps for each neural model, instead of --minutes.")] = None,
-    trials: Annotated[int, typer.Option(help="Settings tried at random for each model on development data before the seeds are run.")] = 1,
+    steps: Annotated[
+        int | None, typer.Option(help="The same number of gradient steps for each neural model, instead of --minutes.")
+    ] = None,
+    trials: Annotated[int, typer.Option(help="Choices of settings tried on development data first: a model's own and random ones.")] = 1,
     curve: Annotated[bool, typer.Option("--curve", help="Train the best model on parts of the data too: would more labels help?")] = False,
     valid: options.Valid = None,
     test: options.Test = None,
@@ -40,10 +46,10 @@ def compare(
 ) -> None:
     """Train every model on the same split of DATA, from the same seeds, on the same budget, and say which is best and how sure that is.
 
-    The best is chosen on development data; the test set is only reported. Ctrl-C keeps what is finished, and the same command goes on from there.
-    Settings: --set dropout=0.3 for every neural model, --set cnn.filters=200 for one.
+    The best is chosen on development data; the test set is only reported. Ctrl-C keeps what is finished; the same command goes on.
+    Settings: --set dropout=0.3 for every model that has it, --set cnn.filters=200 for one.
     """
-    from weft.compare.ladder import Plan
+    from weft.compare.ladder import Plan, suits
     from weft.compare.study import run_study
     from weft.data.opening import open_splits
 
@@ -52,26 +58,34 @@ def compare(
     folder = out or Path(f"weft-compare-{Path(data).name.split('.')[0]}")
     if folder.exists() and not folder.is_dir():
         raise InputError("is a file; the comparison writes a folder", str(folder))
-    chosen = tuple(name.strip() for name in models.split(",")) if models else tuple(RUNGS)
-    plan = Plan(
-        chosen, tuple(range(seed, seed + seeds)), minutes, steps, trials, _settings(set_),
-        {"device": device, "precision": precision, "threads": threads},
-    )  # fmt: skip
+    if models:
+        chosen = tuple(name.strip() for name in models.split(","))
+    else:
+        chosen = tuple(rung for rung in RUNGS if suits(rung, splits.train))
+    computing = {"device": device, "precision": precision, "threads": threads}
+    plan = Plan(chosen, tuple(range(seed, seed + seeds)), minutes, steps, trials, _settings(set_), computing)
     command = "weft " + shlex.join(sys.argv[1:])
     results = run_study(splits, plan, folder, name=data, command=command, started=started, split_note=note, curve=curve, console=console())
     if as_json:
-        best = next((row for row in results["rungs"] if results["best"] and row["name"] == results["best"]["name"]), None)
-        spread: Any = None if best is None else best.get("test") or best.get("dev")
-        print_json({**results, "metrics": {results["metric"]: spread["mean"]} if spread else {}, "split": results["best"]["split"] if results["best"] else None})
+        print_json({**results, **_metrics(results)})
+
+
+def _metrics(results: Results) -> dict[str, Any]:
+    """The best model's metrics, means over its seeds, and the split that they are of."""
+    best = best_rung(results)
+    spread = reported(best) if best else None
+    if best is None or spread is None or results["best"] is None:
+        return {"metrics": {}, "split": None}
+    return {"metrics": {results["metric"]: spread["mean"], **best.get("test_metrics", {})}, "split": results["best"]["split"]}
 
 
 def _settings(pairs: list[str] | None) -> dict[str, dict[str, str]]:
-    """"dropout=0.3" → for all, "cnn.filters=200" → for one."""
+    """ "dropout=0.3" → for all, "cnn.filters=200" → for one."""
     chosen: dict[str, dict[str, str]] = {}
     for key, value in options.settings(pairs).items():
         rung, dot, name = key.partition(".")
         rung = rung.replace("_", "-")
         if dot and rung not in RUNGS:
-            raise InputError(f"no model {rung!r}; there are {', '.join(RUNGS)}", "--set")
+            raise InputError(f"there is no model {rung!r}; there are {', '.join(RUNGS)}", "--set")
         chosen.setdefault(rung if dot else "", {})[name if dot else key] = value
     return chosen

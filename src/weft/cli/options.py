@@ -9,7 +9,9 @@ import typer
 
 from weft.errors import InputError
 
-Data = Annotated[str, typer.Argument(metavar="DATA", help="A file (.csv .tsv .jsonl .parquet .txt, each also .gz) or a dataset's name (weft data list).")]
+Data = Annotated[
+    str, typer.Argument(metavar="DATA", help="A file (.csv .tsv .jsonl .parquet .txt, also .gz) or a dataset's name (weft data list).")
+]
 TextColumn = Annotated[str | None, typer.Option(help="Column of the text, by name or number from 1. Guessed, and said, if not given.")]
 PairColumn = Annotated[str | None, typer.Option(help="Column of the second text, where two texts are compared.")]
 LabelColumn = Annotated[str | None, typer.Option(help="Column of the label.")]
@@ -23,7 +25,9 @@ Threads = Annotated[int | None, typer.Option(help="Processor threads; all if not
 BatchSize = Annotated[int | None, typer.Option(help="Examples a batch; 1 is online, the number of examples full-batch descent.")]
 BatchTokens = Annotated[int | None, typer.Option(help="Tokens a batch, padding included, instead of --batch-size.")]
 Patience = Annotated[int | None, typer.Option(help="Stop after this many checks on development data without a better one.")]
-Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE …", help="A model's settings, such as: --set filters=200 dropout=0.3 learning_rate=2e-3")]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE …", help="Settings of a model, as in: --set filters=200 dropout=0.3")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout; what is said to people goes to stderr.")]
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A model folder, as weft train --out made it.")]
 

@@ -25,8 +25,12 @@ def train(
     test: options.Test = None,
     epochs: Annotated[float | None, typer.Option(help="How often to see all training data; the model's own number if not given.")] = None,
     steps: Annotated[int | None, typer.Option(help="Gradient steps, instead of --epochs.")] = None,
-    minutes: Annotated[float | None, typer.Option(help="Time, instead of --epochs: turned into steps once, by a short calibration.")] = None,
-    loss: Annotated[str | None, typer.Option(help="cross-entropy or hinge for classes, binary for several labels, squared for numbers.")] = None,
+    minutes: Annotated[
+        float | None, typer.Option(help="Time, instead of --epochs: turned into steps once, by a short calibration.")
+    ] = None,
+    loss: Annotated[
+        str | None, typer.Option(help="cross-entropy or hinge for classes, binary for several labels, squared for numbers.")
+    ] = None,
     batch_size: options.BatchSize = None,
     batch_tokens: options.BatchTokens = None,
     patience: options.Patience = None,
@@ -52,7 +56,8 @@ def train(
     if model not in RUNGS:
         raise InputError(f"there is no {model!r}; there are {', '.join(RUNGS)}", "--model")
     check_folder(out)
-    splits, note = open_splits(data, valid=valid, test=test, test_share=0.0, seed=seed, **options.columns(text_column, pair_column, label_column, task))
+    chosen = options.columns(text_column, pair_column, label_column, task)
+    splits, note = open_splits(data, valid=valid, test=test, test_share=0.0, seed=seed, **chosen)
     record = train_folder(
         splits, out, model=model, settings=options.settings(set_), data=f"{data} ({note})", resume=resume, console=console(),
         epochs=epochs, steps=steps, minutes=minutes, loss=loss, batch_size=batch_size, batch_tokens=batch_tokens, patience=patience,
@@ -95,7 +100,9 @@ def evaluate(
 
 def predict(
     folder: options.Folder,
-    file: Annotated[str, typer.Argument(metavar="[FILE|-]", help="Texts: a file with a text column, one text a line (.txt), or - for lines on standard input.")] = "-",
+    file: Annotated[
+        str, typer.Argument(metavar="[FILE|-]", help="Texts: a file with a column of text, a .txt of lines, or - for standard input.")
+    ] = "-",
     device: options.Device = "auto",
     precision: options.Precision = "auto",
     threads: options.Threads = None,

@@ -116,7 +116,7 @@ def check_trainable(table: Table) -> None:
         raise InputError(message, table.name)
 
 
-def _any(values: set) -> object:
+def _any(values: set[Label]) -> Label:
     return next(iter(values))
 
 

@@ -1,4 +1,4 @@
-"""From what a user names (a dataset, a file, files for each side) to splits, saying which data are learned from, chosen by and reported on."""
+"""From what a user names (a dataset, a file, one for each side) to splits, saying which data are learned from, chosen by, reported on."""
 
 from __future__ import annotations
 

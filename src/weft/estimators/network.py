@@ -25,7 +25,7 @@ from weft.losses import LOSSES, Loss
 from weft.metrics import METRICS
 from weft.models.classifier import Classifier, ClassifierConfig
 from weft.training import distributed
-from weft.training.callbacks import Callback
+from weft.training.callbacks import Callback, Moment
 from weft.training.checkpoint import checkpoint_steps
 from weft.training.loop import History, TrainConfig, evaluate, train
 
@@ -87,7 +87,8 @@ class Network:
                 raise InputError(str(error), "settings") from error
 
     def lazy(self, vocabulary_size: int) -> bool:
-        """Whether only the rows of the embedding table that a batch looks up are updated: a quarter off a step on a CPU from some thousand rows on.
+        """Whether only the rows of the embedding table that a batch looks up are updated: on a CPU, from some thousand rows on, that
+        takes a quarter off a step.
 
         On a GPU a dense update is no burden, and nccl cannot exchange sparse gradients.
         """
@@ -96,14 +97,13 @@ class Network:
     def batches(self, data: Examples, *, shuffled: bool) -> Batches:
         """The batches of a dataset: in random length buckets for training, by length for checks."""
         budget, limit = self.settings.budget, self.settings.tokenizer["maximum_length"] or None
-        size: dict[str, int] = {"tokens": budget["batch_tokens"]} if budget["batch_tokens"] else {"examples": budget["batch_size"]}
-        if not shuffled:
-            size = {"tokens": PREDICTION_TOKENS}
+        tokens = (budget["batch_tokens"] or None) if shuffled else PREDICTION_TOKENS
         assert self.tokenizer is not None
         encode = self.tokenizer.encode_ids
         return Batches(
             encode(data.texts), pairs=None if data.pairs is None else encode(data.pairs), targets=_target_tensor(self.task, data.targets),
-            seed=self.seed if shuffled else None, maximum_length=limit, **size,
+            seed=self.seed if shuffled else None, maximum_length=limit,
+            tokens=tokens, examples=None if tokens else budget["batch_size"],
         )  # fmt: skip
 
     def loss(self, targets: np.ndarray) -> Loss:
@@ -164,7 +164,8 @@ class Network:
         options = dict(self.settings.train)
         if options["monitor"] == "metric":
             options["monitor"] = MAIN_METRIC[self.task]
-        return TrainConfig(steps=steps, evaluate_every=every, patience=budget["patience"] or None, checkpoint_every=every, seed=self.seed, **options)
+        patience = budget["patience"] or None
+        return TrainConfig(steps=steps, evaluate_every=every, patience=patience, checkpoint_every=every, seed=self.seed, **options)
 
     def steps(self, budget: Budget, batches: Batches, loss: Loss) -> int:
         """The budget in steps; minutes are turned into steps once, here, by a short calibration on a copy of the model."""
@@ -184,7 +185,7 @@ class Network:
         times: list[float] = []
         clock = time.perf_counter
 
-        def stamp(_: Any) -> None:
+        def stamp(moment: Moment) -> None:
             times.append(clock())
 
         config = TrainConfig(steps=CALIBRATION_STEPS + 2, seed=self.seed, **{**self.settings.train, "monitor": "loss"})
@@ -235,12 +236,21 @@ class Network:
         return {"network": asdict(self.model.config), "settings": self.settings.flat}
 
     @classmethod
-    def restore(cls, task: str, settings: Settings, network: dict[str, Any], tokenizer: dict[str, Any], arrays: dict[str, np.ndarray], compute: Compute) -> Network:
+    def restore(
+        cls,
+        task: str,
+        settings: Settings,
+        network: dict[str, Any],
+        tokenizer: dict[str, Any],
+        arrays: dict[str, np.ndarray],
+        compute: Compute,
+    ) -> Network:
         """The network of a model folder. Raises InputError where its weights do not fit its config."""
         restored = cls(task, network["outputs"], settings, compute, seed=0)
         restored.tokenizer = tokenizer_from_dict(tokenizer)
-        lists = {key: tuple(value) if isinstance(value, list) else value for key, value in network.items()}
-        lists["encoder_settings"] = {key: tuple(value) if isinstance(value, list) else value for key, value in network["encoder_settings"].items()}
+        lists: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in network.items()}
+        encoder = network["encoder_settings"]
+        lists["encoder_settings"] = {key: tuple(value) if isinstance(value, list) else value for key, value in encoder.items()}
         restored.model = Classifier(ClassifierConfig(**lists))
         try:
             restored.model.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})

@@ -18,7 +18,7 @@ EMBEDDED: dict[str, Any] = {"embedding_size": 128, "embedding_std": 0.05, "embed
 
 @dataclass(frozen=True)
 class Rung:
-    """engine: "baseline" (scikit-learn) or "neural". tasks: what it can be trained for. line: what it is, in a line. settings: its own defaults."""
+    """engine: "baseline" (scikit-learn) or "neural". tasks: what it is trained for. line: what it is. settings: its own defaults."""
 
     name: str
     engine: str
@@ -37,7 +37,8 @@ _RUNGS = (
     Rung(
         "bag", "neural", ALL, "Joulin et al., 2017", "mean of word and hashed bigram vectors, then a linear layer",
         {
-            "encoder": "bag", "pooling": "mean", "ngrams": 2, "buckets": 100_000, "maximum_length": 2000, "embedding_size": 64, "dropout": 0.0,
+            "encoder": "bag", "pooling": "mean", "ngrams": 2, "buckets": 100_000, "maximum_length": 2000,
+            "embedding_size": 64, "dropout": 0.0,
             "learning_rate": 5e-3, "epochs": 6,
         },
     ),
@@ -57,7 +58,8 @@ _RUNGS = (
         {"encoder": "cnn", "pooling": "max", "embedding_size": 200, "embedding_std": 0.03, "learning_rate": 2e-3, "epochs": 5},
     ),
     Rung(
-        "dcnn", "neural", ALL, "Kalchbrenner et al., 2014; Yu & Koltun, 2016", "stacked dilated convolutions, then the k largest values over time",
+        "dcnn", "neural", ALL, "Kalchbrenner et al., 2014; Yu & Koltun, 2016",
+        "stacked dilated convolutions, then the k largest values over time",
         {"encoder": "dilated-cnn", "pooling": "k-max", "k": 3, **EMBEDDED, "learning_rate": 2e-3},
     ),
     Rung(
@@ -69,7 +71,8 @@ _RUNGS = (
         {"encoder": "recurrent", "cell": "lstm", "pooling": "last", **EMBEDDED, "learning_rate": 3e-3},
     ),
     Rung(
-        "bilstm", "neural", ALL, "Graves & Schmidhuber, 2005; Howard & Ruder, 2018", "LSTMs from both ends; last state, maximum and mean, concatenated",
+        "bilstm", "neural", ALL, "Graves & Schmidhuber, 2005; Howard & Ruder, 2018",
+        "LSTMs from both ends; last state, maximum and mean, concatenated",
         {
             "encoder": "recurrent", "cell": "lstm", "bidirectional": True, "pooling": "concat", "hidden_size": 128,
             "embedding_size": 200, "embedding_std": 0.05, "embedding_dropout": 0.5, "learning_rate": 3e-3, "epochs": 5,
@@ -80,7 +83,8 @@ _RUNGS = (
         {"encoder": "recurrent", "cell": "gru", "pooling": "last", **EMBEDDED, "learning_rate": 3e-3},
     ),
     Rung(
-        "attention-lstm", "neural", ALL, "Lin et al., 2017; Yang et al., 2016", "LSTMs from both ends under learnt attention over the words",
+        "attention-lstm", "neural", ALL, "Lin et al., 2017; Yang et al., 2016",
+        "LSTMs from both ends under learnt attention over the words",
         {
             "encoder": "recurrent", "cell": "lstm", "bidirectional": True, "pooling": "attentive", **EMBEDDED, "embedding_dropout": 0.3,
             "learning_rate": 2e-3,

@@ -52,7 +52,8 @@ class Classifier(Module):
         self.encoder = TextEncoder(
             vocabulary_size=config.vocabulary_size, embedding_size=config.embedding_size,
             encoder=config.encoder, encoder_settings=config.encoder_settings,
-            word_dropout=config.word_dropout, embedding_dropout=config.embedding_dropout, embedding_std=config.embedding_std, sparse=config.sparse,
+            word_dropout=config.word_dropout, embedding_dropout=config.embedding_dropout,
+            embedding_std=config.embedding_std, sparse=config.sparse,
         )  # fmt: skip
         self.pooling = Pooling(kind=config.pooling, size=self.encoder.output_size, k=config.k, regions=config.regions)
         self.head = _head(self.pooling.output_size * (4 if config.pair else 1), config)
