@@ -33,19 +33,23 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Se
 
 
 def console() -> Any:
-    """What people read while a command works: a console on stderr."""
+    """What people read while a command works: a console on stderr, as wide as the terminal; nothing is folded in a file."""
     from rich.console import Console
 
-    return Console(stderr=True, highlight=False)
+    return Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else WIDE)
 
 
 def metrics_table(metrics: Mapping[str, float], title: str) -> Any:
     """Metrics by name, as a table."""
+    from rich.console import Group
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, show_header=False)
+    from weft.compare.wording import metric_title
+
+    table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(justify="left")
     table.add_column(justify="right")
     for name, value in metrics.items():
-        table.add_row(name.replace("_", " "), f"{value:.4f}")
-    return table
+        table.add_row(metric_title(name), f"{value:.4f}")
+    return Group(Text(title, "italic"), table)

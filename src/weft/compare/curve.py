@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from weft import __version__
-from weft.compare.ladder import Plan, Standing
+from weft.compare.ladder import Plan, Standing, said_once
 from weft.compare.results import Curve, Projection
 from weft.compare.runs import carry_out, fingerprint, keep, kept
+from weft.compare.wording import PERCENT, metric_title
 from weft.data.examples import Splits, split_table
 from weft.estimators.rungs import RUNGS
 from weft.estimators.scoring import MAIN_METRIC
@@ -37,18 +37,21 @@ def learning_curve(splits: Splits, rung: str, plan: Plan, standing: Standing, fo
         part = Splits(split_table(splits.train, dev=0.0, test=1 - share, seed=0).train, splits.dev, None)
         budget = None if steps is None else max(20, round(steps * len(part.train) / len(splits.train)))
         sizes.append(len(part.train))
-        scores.append([_score(part, rung, seed, settings, budget, plan, folder, metric) for seed in plan.seeds])
+        with said_once():
+            scores.append([_score(part, rung, seed, settings, budget, plan, folder, metric) for seed in plan.seeds])
     sizes.append(len(splits.train))
     scores.append([run.dev[metric] for run in full])
     return {
         "rung": rung, "sizes": sizes, "mean": [float(np.mean(row)) for row in scores],
-        "sd": [float(np.std(row, ddof=1)) if len(row) > 1 else None for row in scores], "projection": project(sizes, scores, MORE),
+        "sd": [float(np.std(row, ddof=1)) if len(row) > 1 else None for row in scores], "projection": project(sizes, scores, MORE, metric),
     }  # fmt: skip
 
 
-def _score(part: Splits, rung: str, seed: int, settings: dict[str, Any], steps: int | None, plan: Plan, folder: Path, metric: str) -> float:
+def _score(
+    part: Splits, rung: str, seed: int, settings: dict[str, Any], steps: int | None, plan: Plan, folder: Path, metric: str
+) -> float:
     steps = steps if RUNGS[rung].engine == "neural" else None
-    expected = fingerprint(part, rung, seed, settings, steps, __version__)
+    expected = fingerprint(part, rung, seed, settings, steps, plan.options)
     path = folder / "curve" / f"{rung}-{len(part.train)}-{seed}.json"
     run = kept(path, expected)
     if run is None:
@@ -57,9 +60,14 @@ def _score(part: Splits, rung: str, seed: int, settings: dict[str, Any], steps: 
     return run.dev[metric]
 
 
-def project(sizes: list[int], scores: list[list[float]], more: int, *, resamples: int = 1000, seed: int = 0) -> Projection | None:
-    """What `more` examples would bring by the fitted power law: mean and 95 % interval over resampled seeds. None where scores are not shares below 1."""
-    table = np.array([row for row in scores], float)
+def project(
+    sizes: list[int], scores: list[list[float]], more: int, metric: str = "accuracy", *, resamples: int = 1000, seed: int = 0
+) -> Projection | None:
+    """What `more` examples would bring by the fitted power law: mean and 95 % interval over resampled seeds (None for one seed).
+
+    scores: of each size, one a seed. None where they are not all finite and at most 1, or of fewer than three sizes.
+    """
+    table = np.array(scores, float)
     if not np.isfinite(table).all() or (table > 1).any() or len(sizes) < 3:
         return None
     size, generator = sizes[-1] + more, np.random.default_rng(seed)
@@ -70,8 +78,11 @@ def project(sizes: list[int], scores: list[list[float]], more: int, *, resamples
     low, high = np.quantile(gains, [0.025, 0.975]) if table.shape[1] > 1 else (np.nan, np.nan)
     mean = float(table[-1].mean() + gain)
     interval = [float(table[-1].mean() + low), float(table[-1].mean() + high)] if np.isfinite(low) else None
-    spread = f" ({100 * low:+.1f} to {100 * high:+.1f})" if interval else ""
-    sentence = f"{more} more labelled texts would bring about {100 * gain:+.1f} points{spread}, if the curve goes on as it has"
+    points = metric in PERCENT
+    shown = [f"{100 * value:+.1f}" if points else f"{value:+.3f}" for value in (gain, low, high)]
+    spread = f" ({shown[1]} to {shown[2]})" if interval else ""
+    unit = " points" if points else f" of {metric_title(metric)}"
+    sentence = f"{more} more labelled texts would bring about {shown[0]}{unit}{spread}, if the curve goes on as it has"
     return {"size": size, "mean": mean, "interval": interval, "sentence": sentence}
 
 

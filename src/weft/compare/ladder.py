@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,12 +19,13 @@ from typing import Any
 from weft import __version__
 from weft.compare.runs import Run, carry_out, estimator_for, fingerprint, keep, kept
 from weft.compare.tuning import best_trial
-from weft.data.examples import Splits
+from weft.data.examples import Splits, Table
 from weft.errors import InputError
 from weft.estimators.baselines import SEEDED
 from weft.estimators.rungs import RUNGS
+from weft.estimators.settings import known_settings, typed_settings, unknown
 from weft.estimators.training import texts_of
-from weft.files import read_json, write_json
+from weft.files import plain, read_json, write_json
 
 log = logging.getLogger("weft")
 TRAINING_SHARE = 0.85  # of the minutes; the rest is for reading, baselines, predictions, statistics and the report
@@ -33,8 +36,9 @@ MINIMUM_STEPS = 20
 class Plan:
     """What is to be compared, and on what budget. `steps` (the same number for each neural rung) goes before `minutes`.
 
-    trials: settings tried at random for each rung on dev, the rung's own among them, before the seeds are run (1: none are).
-    options: the estimators' own (device, precision, threads). settings: for every rung, or per rung under its name.
+    rungs are put in the ladder's order. trials: settings tried at random for each rung on dev, the rung's own among them, before the
+    seeds are run (1: none are). options: the estimators' own (device, precision, threads). settings: per rung under its name, and under
+    "" for every rung that has such a setting. Raises InputError for what cannot be.
     """
 
     rungs: tuple[str, ...]
@@ -50,11 +54,20 @@ class Plan:
             raise InputError("name at least one model", "models")
         for rung in self.rungs:
             if rung not in RUNGS:
-                raise InputError(f"no model {rung!r}; there are {', '.join(RUNGS)}", "models")
-        for name in ("seeds", "trials", "minutes"):
+                raise InputError(f"there is no {rung!r}; there are {', '.join(RUNGS)}", "models")
+        object.__setattr__(self, "rungs", tuple(rung for rung in RUNGS if rung in self.rungs))
+        if not self.seeds:
+            raise InputError("must be at least 1, not 0", "seeds")
+        if wrong := [seed for seed in self.seeds if not 0 <= seed < 2**32]:
+            raise InputError(f"must be from 0 to {2**32 - 1}, not {wrong[0]}", "seed")
+        for name, least in (("trials", 1), ("steps", 1)):
             value = getattr(self, name)
-            if not value or (not isinstance(value, tuple) and value <= 0):
-                raise InputError(f"must be above 0, not {value!r}", name)
+            if value is not None and value < least:
+                raise InputError(f"must be at least {least}, not {value}", name)
+        if not (self.minutes > 0 and math.isfinite(self.minutes)):
+            raise InputError(f"must be a number above 0, not {self.minutes:g}", "minutes")
+        if others := [rung for rung in self.settings if rung and rung not in self.rungs]:
+            raise InputError(f"there are settings for {others[0]}, which is not among the models compared", "settings")
 
 
 @dataclass
@@ -68,40 +81,80 @@ class Standing:
     tuned: dict[str, dict[str, Any]] = field(default_factory=dict)
     now: str = ""
     progress: float = 0.0
+    started: float = field(default_factory=time.monotonic)
 
 
 def climb(splits: Splits, plan: Plan, folder: Path, show: Callable[[Standing], None] = lambda standing: None) -> Standing:
     """Runs every rung and seed of the plan that `folder` does not hold yet. A rung that fails is noted and the others go on.
 
-    KeyboardInterrupt passes through with every finished run kept.
+    What every rung would say about the same data is said once. KeyboardInterrupt passes through with every finished run kept.
+    Raises InputError for settings that no rung has.
     """
-    started = time.monotonic()
     standing = Standing(plan)
-    suited = [rung for rung in plan.rungs if splits.train.task in RUNGS[rung].tasks and _reads_pairs(rung, splits)]
+    suited = [rung for rung in plan.rungs if suits(rung, splits.train)]
     for rung in plan.rungs:
         if rung not in suited:
             standing.errors[rung] = f"does not do {splits.train.task}{' of pairs' if splits.train.pairs is not None else ''}"
+    _check_settings(suited, plan)
     show(standing)
-    for rung in [rung for rung in suited if RUNGS[rung].engine == "baseline"]:
-        _run_rung(splits, rung, None, standing, folder, show)
-    neural = [rung for rung in suited if RUNGS[rung].engine == "neural"]
-    standing.steps = _shared_steps(splits, neural, standing, folder, time.monotonic() - started, show)
-    for rung in neural:
-        if rung not in standing.errors:
-            _run_rung(splits, rung, standing.steps[rung], standing, folder, show)
+    with said_once():
+        _climb(splits, suited, standing, folder, show)
     standing.now = ""
     show(standing)
     return standing
 
 
-def _reads_pairs(rung: str, splits: Splits) -> bool:
-    return splits.train.pairs is None or RUNGS[rung].engine == "neural" or rung == "majority"
+def _climb(splits: Splits, suited: Sequence[str], standing: Standing, folder: Path, show: Callable[[Standing], None]) -> None:
+    """The baselines, then the neural rungs with what they leave of the time."""
+    for rung in [rung for rung in suited if RUNGS[rung].engine == "baseline"]:
+        _run_rung(splits, rung, None, standing, folder, show)
+    neural = [rung for rung in suited if RUNGS[rung].engine == "neural"]
+    standing.steps = _shared_steps(splits, neural, standing, folder, show)
+    for rung in neural:
+        if rung not in standing.errors:
+            _run_rung(splits, rung, standing.steps[rung], standing, folder, show)
+
+
+@contextmanager
+def said_once() -> Iterator[None]:
+    """While it lasts, weft says no sentence twice: thirty trainings on the same data would each say the same of it."""
+    said: set[str] = set()
+
+    def new(record: logging.LogRecord) -> bool:
+        message = record.getMessage()
+        known = message in said
+        said.add(message)
+        return not known
+
+    log.addFilter(new)
+    try:
+        yield
+    finally:
+        log.removeFilter(new)
+
+
+def suits(rung: str, table: Table) -> bool:
+    """Whether a rung does the table's task, and reads pairs where these are."""
+    reads_pairs = RUNGS[rung].engine == "neural" or rung == "majority"
+    return table.task in RUNGS[rung].tasks and (table.pairs is None or reads_pairs)
 
 
 def _settings(rung: str, plan: Plan) -> dict[str, Any]:
-    """The plan's settings for this rung; those under "" are for every neural rung."""
-    everyone = plan.settings.get("", {}) if RUNGS[rung].engine == "neural" else {}
-    return {**everyone, **plan.settings.get(rung, {})}
+    """The plan's settings for this rung, in their types; of those under "", the ones that it has."""
+    everyone = plan.settings.get("", {})
+    has = known_settings(rung) if everyone else ()
+    return typed_settings(rung, {**{name: value for name, value in everyone.items() if name in has}, **plan.settings.get(rung, {})})
+
+
+def _check_settings(rungs: Sequence[str], plan: Plan) -> None:
+    """Raises InputError for a setting that no rung has, or that cannot have its value: before anything is trained."""
+    if plan.settings:
+        every = {name for rung in rungs for name in known_settings(rung)}
+        for name in plan.settings.get("", {}):
+            if name not in every:
+                raise unknown(name, every)
+        for rung in rungs:
+            _settings(rung, plan)
 
 
 def _run_rung(splits: Splits, rung: str, steps: int | None, standing: Standing, folder: Path, show: Callable[[Standing], None]) -> None:
@@ -110,9 +163,12 @@ def _run_rung(splits: Splits, rung: str, steps: int | None, standing: Standing, 
     try:
         settings = _settings(rung, plan)
         if plan.trials > 1:
-            standing.now = f"{rung}: {plan.trials} trials"
-            show(standing)
-            settings = best_trial(splits, rung, settings, steps, plan.trials, plan.seeds[0], folder, dict(plan.options))
+
+            def tell(number: int) -> None:
+                standing.now, standing.progress = f"{rung}, trial {number + 1}", number / plan.trials
+                show(standing)
+
+            settings = best_trial(splits, rung, settings, steps, plan.trials, plan.seeds[0], folder, plan.options, tell)
             standing.tuned[rung] = settings
         for seed in plan.seeds:
             standing.now, standing.progress = f"{rung}, seed {seed}", 0.0
@@ -121,14 +177,28 @@ def _run_rung(splits: Splits, rung: str, steps: int | None, standing: Standing, 
             standing.runs.setdefault(rung, []).append(run)
             show(standing)
     except Exception as error:  # a rung that breaks must not take the others with it
-        log.debug("rung %s failed", rung, exc_info=True)
-        standing.errors[rung] = f"{'' if isinstance(error, InputError) else type(error).__name__ + ': '}{error}"
-        standing.runs.pop(rung, None)
+        _failed(rung, error, standing)
         show(standing)
 
 
-def _one(splits: Splits, rung: str, seed: int, settings: dict[str, Any], steps: int | None, standing: Standing, folder: Path, show: Callable[[Standing], None]) -> Run:
-    expected = fingerprint(splits, rung, seed, settings, steps, __version__)
+def _failed(rung: str, error: Exception, standing: Standing) -> None:
+    log.debug("%s failed", rung, exc_info=True)
+    said = " ".join(str(error).split()) or "without a word"
+    standing.errors[rung] = said if isinstance(error, InputError) else f"{type(error).__name__}: {said}"
+    standing.runs.pop(rung, None)
+
+
+def _one(
+    splits: Splits,
+    rung: str,
+    seed: int,
+    settings: dict[str, Any],
+    steps: int | None,
+    standing: Standing,
+    folder: Path,
+    show: Callable[[Standing], None],
+) -> Run:
+    expected = fingerprint(splits, rung, seed, settings, steps, standing.plan.options)
     path = folder / "runs" / f"{rung}-{seed}.json"
     if (run := kept(path, expected)) is not None:
         return run
@@ -149,33 +219,51 @@ def _one(splits: Splits, rung: str, seed: int, settings: dict[str, Any], steps: 
 
 
 def _shared_steps(
-    splits: Splits, rungs: Sequence[str], standing: Standing, folder: Path, spent: float, show: Callable[[Standing], None]
+    splits: Splits, rungs: Sequence[str], standing: Standing, folder: Path, show: Callable[[Standing], None]
 ) -> dict[str, int]:
-    """The steps of each neural rung: the plan's; those an earlier, interrupted ladder wrote down; or from a calibration, written down now."""
+    """The steps of each neural rung: the plan's; those an earlier, interrupted ladder wrote down; or by timing a few, written down now."""
     plan = standing.plan
     if plan.steps is not None:
-        return {rung: plan.steps for rung in rungs}
-    path = folder / "budget.json"
-    key = {"minutes": plan.minutes, "rungs": list(rungs), "seeds": len(plan.seeds), "trials": plan.trials, "rows": len(splits.train), "version": __version__}
-    key["settings"] = json.loads(json.dumps({rung: _settings(rung, plan) for rung in rungs}, default=list))
-    if path.exists():
-        written = read_json(path)
-        if isinstance(written, dict) and written.get("key") == key:
-            return {rung: int(steps) for rung, steps in written["steps"].items()}
-    standing.now = "timing a few steps of each rung"
-    show(standing)
+        return dict.fromkeys(rungs, plan.steps)
+    path, key = folder / "budget.json", _budget_key(splits, rungs, plan)
+    written = _written(path, key)
+    steps, missing = dict(written["steps"]), [rung for rung in rungs if rung not in written["steps"]]  # what failed then may not now
     seconds, limits = {}, {}
-    for rung in rungs:
+    for place, rung in enumerate(missing):
+        standing.now, standing.progress = f"timing a few steps of {rung}", place / len(missing)
+        show(standing)
         try:
             seconds[rung], limits[rung] = _timed(splits, rung, _settings(rung, plan), plan)
         except Exception as error:
-            log.debug("rung %s failed", rung, exc_info=True)
-            standing.errors[rung] = f"{'' if isinstance(error, InputError) else type(error).__name__ + ': '}{error}"
-    trainings = len(plan.seeds) + (plan.trials - 1)
-    available = max(1.0, plan.minutes * 60 * TRAINING_SHARE - spent) / trainings
-    steps = share_out(available, seconds, limits)
-    write_json(path, {"key": key, "steps": steps, "seconds_per_step": seconds, "most_steps": limits})
+            _failed(rung, error, standing)
+    trainings = len(plan.seeds) + (plan.trials if plan.trials > 1 else 0)
+    left = max(1.0, plan.minutes * 60 * TRAINING_SHARE - (time.monotonic() - standing.started))
+    each = written["seconds_each"] or left / trainings / max(1, len(seconds))
+    steps |= share_out(each * len(seconds), seconds, limits)
+    if seconds:
+        timed = {"seconds_per_step": written["seconds_per_step"] | seconds, "most_steps": written["most_steps"] | limits}
+        write_json(path, {"key": key, "steps": steps, "seconds_each": each, **timed})
     return steps
+
+
+def _budget_key(splits: Splits, rungs: Sequence[str], plan: Plan) -> dict[str, Any]:
+    """What the written steps hold for: another budget, other data or settings are timed anew."""
+    settings = {rung: {**RUNGS[rung].settings, **_settings(rung, plan)} for rung in rungs}
+    key = {
+        "minutes": plan.minutes, "seeds": len(plan.seeds), "trials": plan.trials, "train": len(splits.train), "dev": len(splits.dev),
+        "options": dict(plan.options), "settings": settings, "version": __version__,
+    }  # fmt: skip
+    return json.loads(json.dumps(plain(key)))
+
+
+def _written(path: Path, key: dict[str, Any]) -> dict[str, Any]:
+    """What budget.json holds, if it holds for this key; else nothing yet. seconds_each: of one training of each rung."""
+    nothing: dict[str, Any] = {"key": key, "steps": {}, "seconds_each": 0.0, "seconds_per_step": {}, "most_steps": {}}
+    try:
+        written = read_json(path) if path.exists() else None
+    except InputError:
+        written = None  # half a file of another program: the rungs are simply timed again
+    return written if isinstance(written, dict) and written.get("key") == key and written.keys() == nothing.keys() else nothing
 
 
 def share_out(available: float, seconds: Mapping[str, float], limits: Mapping[str, int]) -> dict[str, int]:

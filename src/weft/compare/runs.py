@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from weft.data.examples import Splits
+from weft import __version__
+from weft.data.examples import Splits, Table
 from weft.errors import InputError
 from weft.estimators.rungs import RUNGS
+from weft.estimators.scoring import score_arrays
 from weft.estimators.text import TextClassifier, TextRegressor
 from weft.estimators.training import texts_of
 from weft.files import plain, read_json, write_json
 from weft.saving import folder_bytes
 
+log = logging.getLogger("weft")
 BULK_TEXTS = 2000  # texts that the bulk speed is measured on
 LATENCY_TEXTS = 40  # texts that are answered one by one for the latency
 
@@ -55,7 +59,9 @@ def estimator_for(task: str, rung: str, settings: dict[str, Any], seed: int, **o
     return kind(model=rung, settings=settings or None, random_state=seed, **options)
 
 
-def carry_out(splits: Splits, rung: str, seed: int, settings: dict[str, Any], *, steps: int | None, callbacks: Sequence[Any] = (), **options: Any) -> Run:
+def carry_out(
+    splits: Splits, rung: str, seed: int, settings: dict[str, Any], *, steps: int | None, callbacks: Sequence[Any] = (), **options: Any
+) -> Run:
     """Trains and measures. `steps`: the budget of a neural rung; baselines are trained by scikit-learn to their end."""
     neural = RUNGS[rung].engine == "neural"
     estimator = estimator_for(splits.train.task, rung, settings, seed, **({"steps": steps} if neural and steps else {}), **options)
@@ -64,29 +70,31 @@ def carry_out(splits: Splits, rung: str, seed: int, settings: dict[str, Any], *,
     estimator.fit(texts_of(splits.train), splits.train.labels, validation, **({"callbacks": callbacks} if neural else {}))
     seconds = time.perf_counter() - started
     reported = splits.test if splits.test is not None else splits.dev
-    outputs = _outputs(estimator, texts_of(reported))
+    predictions, confidences, metrics = _measured(estimator, reported)
     history = estimator.history_
     bulk, latency = _speeds(estimator, texts_of(reported))
     return Run(
         rung, seed, settings, history and history.steps, history and history.epochs, history and history.best_step, seconds,
-        dev=estimator.evaluate(texts_of(splits.dev), splits.dev.labels), reported=estimator.evaluate(texts_of(reported), reported.labels),
-        example_scores=_example_scores(estimator.task_, outputs[0], reported.labels), predictions=outputs[0], confidences=outputs[1],
+        dev=metrics if reported is splits.dev else _measured(estimator, splits.dev)[2], reported=metrics,
+        example_scores=_example_scores(estimator.task_, predictions, reported.labels), predictions=predictions, confidences=confidences,
         texts_per_second=bulk, latency_ms=latency, parameters=estimator.parameters_, bytes=_saved_bytes(estimator),
     )  # fmt: skip
 
 
-def _outputs(estimator: Any, texts: list[Any]) -> tuple[list[Any], list[float]]:
-    """Predictions, and how sure each is (of several labels: of the least sure decision; of a number: nothing)."""
-    predictions = plain(list(estimator.predict(texts)))
-    if estimator.task_ == "regression":
-        return predictions, []
-    probabilities = estimator.predict_proba(texts)
-    sure = probabilities.max(1) if estimator.task_ == "classification" else np.abs(probabilities - 0.5).min(1) + 0.5
-    return predictions, [round(float(value), 6) for value in sure]
+def _measured(estimator: Any, table: Table) -> tuple[list[Any], list[float], dict[str, float]]:
+    """Predictions, how sure each is (of several labels: of the least sure decision; of a number: nothing), and every metric."""
+    task, texts = estimator.task_, texts_of(table)
+    if task == "regression":
+        numbers = estimator.predict(texts)
+        return plain(list(numbers)), [], score_arrays(task, numbers, table.labels, [])
+    predictions, probabilities = estimator.answers(texts)
+    sure = probabilities.max(1) if task == "classification" else np.abs(probabilities - 0.5).min(1) + 0.5
+    metrics = score_arrays(task, probabilities, table.labels, estimator.classes_.tolist())
+    return plain(list(predictions)), [round(float(value), 6) for value in sure], metrics
 
 
 def _example_scores(task: str, predictions: list[Any], labels: Sequence[Any]) -> list[float]:
-    """One number an example, higher is better, whose mean paired tests compare: right or wrong; F1 of the label sets; minus the squared error."""
+    """One number an example, the higher the better, whose means are compared: right or wrong; F1 of the label sets; −(squared error)."""
     if task == "classification":
         return [float(predicted == label) for predicted, label in zip(predictions, labels, strict=True)]
     if task == "regression":
@@ -100,16 +108,18 @@ def _set_f1(predicted: set[str], true: set[str]) -> float:
 
 def _speeds(estimator: Any, texts: list[Any]) -> tuple[float, float]:
     """Texts per second in bulk, and the median milliseconds of one text by itself, from text to label."""
-    bulk = texts[:BULK_TEXTS]
-    started = time.perf_counter()
-    estimator.predict(bulk)
-    speed = len(bulk) / max(1e-9, time.perf_counter() - started)
+    single = [texts[i] for i in np.linspace(0, len(texts) - 1, min(LATENCY_TEXTS, len(texts))).astype(int)]
     times = []
-    for text in [texts[i] for i in np.linspace(0, len(texts) - 1, min(LATENCY_TEXTS, len(texts))).astype(int)]:
-        started = time.perf_counter()
-        estimator.predict([text])
-        times.append(time.perf_counter() - started)
-    return speed, 1000 * float(np.median(times))
+    before = log.level
+    log.setLevel(logging.ERROR)  # what there is to say of these texts has been said
+    try:
+        for given in [texts[:BULK_TEXTS], *([text] for text in single)]:
+            started = time.perf_counter()
+            estimator.predict(given)
+            times.append(time.perf_counter() - started)
+    finally:
+        log.setLevel(before)
+    return min(BULK_TEXTS, len(texts)) / max(1e-9, times[0]), 1000 * float(np.median(times[1:]))
 
 
 def _saved_bytes(estimator: Any) -> int:
@@ -117,14 +127,15 @@ def _saved_bytes(estimator: Any) -> int:
         return folder_bytes(estimator.save(Path(folder) / "model"))
 
 
-def fingerprint(splits: Splits, rung: str, seed: int, settings: dict[str, Any], steps: int | None, version: str) -> str:
-    """What a kept run must agree in to be used again: every text and label, the rung, seed, settings, budget and version."""
+def fingerprint(splits: Splits, rung: str, seed: int, settings: Mapping[str, Any], steps: int | None, options: Mapping[str, Any]) -> str:
+    """What a kept run must agree in to be used again: every text and label, the rung, seed, settings, budget, options, version."""
     digest = hashlib.sha256()
     for table in (splits.train, splits.dev, splits.test):
         for example in table.examples if table else ():
             digest.update(repr((example.text, example.pair, example.label)).encode("utf-8", "surrogatepass"))
         digest.update(b"|")
-    digest.update(json.dumps([rung, seed, settings, RUNGS[rung].settings, steps, version], sort_keys=True, default=list).encode())
+    rest = plain([rung, seed, settings, RUNGS[rung].settings, steps, options, __version__])
+    digest.update(json.dumps(rest, sort_keys=True).encode("utf-8", "surrogatepass"))
     return digest.hexdigest()[:32]
 
 

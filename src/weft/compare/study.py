@@ -12,7 +12,7 @@ from weft.compare.ladder import Plan, Standing, climb
 from weft.compare.report import write_report
 from weft.compare.results import Results
 from weft.compare.summary import summarise
-from weft.compare.table import final_table, live_table
+from weft.compare.table import curve_text, final_table, finished_line, live_table
 from weft.compare.wording import advice, verdict
 from weft.data.examples import Splits
 from weft.device import choose
@@ -57,18 +57,23 @@ def run_study(
         results = finish()
         if curve and results["best"] is not None:
             best = results["best"]["name"]
-            results["curve"] = learning_curve(splits, best, plan, shown, folder)
+            try:
+                results["curve"] = learning_curve(splits, best, plan, shown, folder)
+            except InputError as error:  # too few texts, say: the comparison stands without it
+                log.warning("no learning curve: %s", error)
             _write(results, folder)
     except KeyboardInterrupt:
         if shown.runs:
-            finish()
-            console.print(f"interrupted; what is finished is in {folder}, and the same command goes on from there")
+            console.print(final_table(finish(), console.width))
+            console.print(f"interrupted; what is finished is in {folder}, and the same command goes on from there", soft_wrap=True)
         raise
-    console.print(final_table(results))
+    console.print(final_table(results, console.width))
     if results["best"] is None:
         raise InputError("; ".join(f"{rung}: {error}" for rung, error in shown.errors.items()) or "nothing was run", "models")
     console.print(f"\n{verdict(results)}", *(f"\n{hint}" for hint in [advice(results)] if hint), sep="")
-    console.print(f"\n{folder / 'results.json'}  {folder / 'report.html'}", soft_wrap=True)
+    if (said := curve_text(results)) is not None:
+        console.print(f"\n{said}")
+    console.print(f"\nresults: {folder / 'results.json'}\nreport:  {folder / 'report.html'}", soft_wrap=True)
     return results
 
 
@@ -81,7 +86,8 @@ class _live:
     """The table redrawn in place on a terminal; elsewhere one line for each finished rung."""
 
     def __init__(self, console: Any, task: str) -> None:
-        self.console, self.task, self.said = console, task, 0
+        self.console, self.task = console, task
+        self.said: set[str] = set()
         self.live: Any = None
 
     def __enter__(self) -> Any:
@@ -98,12 +104,10 @@ class _live:
 
     def show(self, standing: Standing) -> None:
         if self.live is not None:
-            self.live.update(live_table(standing, self.task))
+            self.live.update(live_table(standing, self.task, self.console.width))
             return
-        from weft.compare.table import finished_line
-
-        lines = [finished_line(rung, standing, self.task) for rung in standing.plan.rungs]
-        ready = [line for line in lines if line is not None]
-        while self.said < len(ready):
-            self.console.print(ready[self.said], soft_wrap=True)
-            self.said += 1
+        for rung in standing.plan.rungs:
+            line = finished_line(rung, standing, self.task)
+            if line is not None and rung not in self.said:
+                self.console.print(line, soft_wrap=True, markup=False)
+                self.said.add(rung)

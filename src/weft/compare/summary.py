@@ -22,7 +22,17 @@ MISTAKES = 12
 RESAMPLES = 2_000
 
 
-def summarise(splits: Splits, standing: Standing, *, name: str, command: str, started: str, split_note: str, checks: list[Finding], device: str) -> Results:
+def summarise(
+    splits: Splits,
+    standing: Standing,
+    *,
+    name: str,
+    command: str,
+    started: str,
+    split_note: str,
+    checks: list[Finding],
+    device: str,
+) -> Results:
     """The whole of results.json. Nothing here chooses by the test set: the best rung is the best on dev."""
     plan, task = standing.plan, splits.train.task
     metric = MAIN_METRIC[task]
@@ -34,11 +44,15 @@ def summarise(splits: Splits, standing: Standing, *, name: str, command: str, st
     return {
         "weft": __version__, "command": command, "started": started,
         "dataset": {
-            "name": name, "task": task, "train": len(splits.train), "dev": len(splits.dev), "test": None if splits.test is None else len(splits.test),
-            "labels": splits.train.classes, "checks": checks, "split": split_note,
+            "name": name, "task": task, "train": len(splits.train), "dev": len(splits.dev),
+            "test": None if splits.test is None else len(splits.test), "labels": splits.train.classes,
+            "checks": checks, "split": split_note,
         },
         "machine": machine(device),
-        "budget": {"minutes": None if plan.steps else plan.minutes, "seeds": list(plan.seeds), "trials": plan.trials, "note": _budget_note(standing)},
+        "budget": {
+            "minutes": None if plan.steps else plan.minutes, "seeds": list(plan.seeds), "trials": plan.trials,
+            "note": _budget_note(standing),
+        },
         "metric": metric, "rungs": rows,
         "best": None if best is None else _best(best, standing, metric, splits, reported),
         "curve": None,
@@ -46,7 +60,7 @@ def summarise(splits: Splits, standing: Standing, *, name: str, command: str, st
 
 
 def best_rung(standing: Standing, metric: str) -> str | None:
-    """The rung with the highest mean on dev among those with all their seeds (among all, where none has); the earlier (simpler) of equals."""
+    """The rung with the highest mean on dev among those with all their seeds (among all, where none has); the simpler of equals."""
     finished = {rung: runs for rung, runs in standing.runs.items() if len(runs) == len(standing.plan.seeds)}
     means = {rung: float(np.mean([run.dev[metric] for run in runs])) for rung, runs in (finished or standing.runs).items() if runs}
     return max(means, key=lambda rung: means[rung]) if means else None
@@ -103,8 +117,9 @@ def _interval(metric: str, runs: Sequence[Run], reported: Table) -> list[float] 
         if metric == "r2":
             truth = np.array(reported.labels, float)
             return list(bootstrap_metric(metrics.r2, truth, [np.array(run.predictions, float) for run in runs]))
-        names = sorted({name for label in reported.labels for name in label} | {name for run in runs for label in run.predictions for name in label})  # type: ignore[union-attr]
-        return list(bootstrap_metric(metrics.micro_f1, _indicator(reported.labels, names), [_indicator(run.predictions, names) for run in runs]))
+        names = sorted({name for labels in (reported.labels, *(run.predictions for run in runs)) for label in labels for name in label})
+        answers = [_indicator(run.predictions, names) for run in runs]
+        return list(bootstrap_metric(metrics.micro_f1, _indicator(reported.labels, names), answers))
     except ValueError:
         return None  # too few examples for the metric to be defined on resamples
 
@@ -121,7 +136,8 @@ def _compare(rows: list[RungResult], standing: Standing, best: str) -> None:
     """Each finished rung against the best by paired flips of the examples' scores, corrected for how many there are (Holm)."""
     leader = [run.example_scores for run in standing.runs[best]]
     others = [row for row in rows if row["name"] != best and standing.runs.get(row["name"])]
-    p_values: list[float | None] = [paired_permutation([run.example_scores for run in standing.runs[row["name"]]], leader) for row in others]
+    scores = [[run.example_scores for run in standing.runs[row["name"]]] for row in others]
+    p_values: list[float | None] = [paired_permutation(one, leader) for one in scores]
     for row, p_value, corrected in zip(others, p_values, holm(p_values), strict=True):
         row["p_value"], row["p_holm"] = p_value, corrected
 
@@ -129,7 +145,8 @@ def _compare(rows: list[RungResult], standing: Standing, best: str) -> None:
 def _best(rung: str, standing: Standing, metric: str, splits: Splits, reported: Table) -> Best:
     """A closer look at the best rung's best run on dev."""
     run = max(standing.runs[rung], key=lambda run: run.dev[metric])
-    labels, task = list(reported.labels), splits.train.task
+    labels: list[Any] = list(reported.labels)
+    task = splits.train.task
     names = sorted(set(splits.train.classes) | set(reported.classes))
     best: Best = {
         "name": rung, "split": "test" if splits.test is not None else "dev", "seed": run.seed,
@@ -148,7 +165,9 @@ def _mistakes(run: Run, reported: Table, task: str) -> list[Mistake]:
     order = sorted(wrong, key=lambda i: run.example_scores[i] if task == "regression" else -run.confidences[i])[:MISTAKES]
 
     def shown(label: Any) -> str:
-        return f"{label:.3g}" if isinstance(label, float) else ", ".join(label) or "(none)" if isinstance(label, list | tuple) else str(label)
+        if isinstance(label, list | tuple):
+            return ", ".join(label) or "(none)"
+        return f"{label:.3g}" if isinstance(label, float) else str(label)
 
     return [
         {
@@ -165,6 +184,7 @@ def _budget_note(standing: Standing) -> str:
     if plan.steps:
         return f"{plan.steps} steps for every neural rung; baselines are trained to their end"
     return (
-        f"{plan.minutes:g} minutes for the whole ladder, shared out equally among the trainings of the neural rungs and turned into steps once, "
-        "by timing a few of each; a rung that needs less for its own number of epochs leaves the rest to the others; baselines are trained to their end"
+        f"{plan.minutes:g} minutes for the whole ladder, shared out equally among the trainings of the neural rungs and turned into steps "
+        "once, by timing a few of each; a rung that needs less for its own number of epochs leaves the rest to the others; baselines are "
+        "trained to their end"
     )

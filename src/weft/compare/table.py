@@ -1,103 +1,139 @@
-"""The ladder as a table in the terminal: filling while it runs, complete at the end. Tabs and JSON are in results.json."""
+"""The ladder as a table in the terminal: filling while it runs, complete at the end. All of it is in results.json."""
 
 from __future__ import annotations
 
-from typing import Any
+import time
+from collections.abc import Sequence
 
+from rich.console import Group
 from rich.table import Table
+from rich.text import Text
 
 from weft.compare.ladder import Standing
-from weft.compare.results import Results, RungResult, Spread
+from weft.compare.results import Results, RungResult
+from weft.compare.runs import Run
+from weft.compare.statistics import mean_sd
 from weft.compare.summary import best_rung
+from weft.compare.wording import count, duration, interval, listed, metric_title, metric_value, p_value, size, spread
 from weft.estimators.scoring import MAIN_METRIC
 
+GAP = 2  # blanks between two columns
+# What a narrow terminal does without, the first of these first.
+EXPENDABLE = ("parameters", "size", "texts/s", "train s", "95% interval", "ms/text", "p (Holm)")
+BAR = 20
+Row = tuple[list[str], str]  # cells, style
 
-def live_table(standing: Standing, task: str) -> Table:
-    """What is known so far: development scores only, for nothing is chosen yet."""
+
+def live_table(standing: Standing, task: str, width: int) -> Group:
+    """What is known so far, on `width` columns: development scores only, for nothing is chosen yet; and what is running."""
     metric = MAIN_METRIC[task]
     best = best_rung(standing, metric)
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("model", f"dev {metric}", "train s", "texts/s", "ms/text", "parameters", ""):
-        table.add_column(heading, justify="left" if heading in ("model", "") else "right")
+    headings = ["model", f"dev {metric_title(metric)}", "train s", "texts/s", "ms/text", "parameters", "note"]
+    rows: list[Row] = []
     for rung in standing.plan.rungs:
         runs = standing.runs.get(rung, [])
         if rung in standing.errors:
-            table.add_row(rung, *[""] * 5, f"[red]{_escaped(standing.errors[rung])}[/red]")
+            rows.append(([rung, *[""] * 5, f"failed: {standing.errors[rung]}"], "red"))
         elif runs:
-            seconds = sum(run.train_seconds for run in runs) / len(runs)
-            score = _points([run.dev[metric] for run in runs], metric)
-            note = "" if len(runs) == len(standing.plan.seeds) else f"[dim]{len(runs)} of {len(standing.plan.seeds)} seeds[/dim]"
-            style = "bold green" if rung == best else None
-            table.add_row(rung, score, f"{seconds:.1f}", f"{runs[-1].texts_per_second:,.0f}", f"{runs[-1].latency_ms:.2f}", compact(runs[-1].parameters), note, style=style)
+            note = "" if len(runs) == len(standing.plan.seeds) else _of_seeds(len(runs), len(standing.plan.seeds))
+            rows.append(([rung, *_figures(runs, metric), note], "bold green" if rung == best else ""))
         else:
-            table.add_row(rung, *[""] * 5, "", style="dim")
-    if standing.now:
-        table.add_row("", *[""] * 5, "")
-        table.add_row(f"[cyan]{standing.now}[/cyan]", f"[cyan]{standing.progress:.0%}[/cyan]" if standing.progress else "", *[""] * 5)
-    return table
+            rows.append(([rung, *[""] * 6], "dim"))
+    return Group(_table(headings, rows, width)[0], Text(""), Text(_progress(standing), "cyan"))
 
 
-def final_table(results: Results) -> Table:
-    """The finished comparison: dev, test with its interval, the paired test against the best, cost."""
-    metric, has_test = results["metric"], results["dataset"]["test"] is not None
+def _figures(runs: Sequence[Run], metric: str) -> list[str]:
+    mean, sd = mean_sd([run.dev[metric] for run in runs])
+    score = spread(metric, {"mean": mean, "sd": sd, "values": []})
+    seconds = sum(run.train_seconds for run in runs) / len(runs)
+    return [score, f"{seconds:.1f}", f"{runs[-1].texts_per_second:,.0f}", f"{runs[-1].latency_ms:.2f}", count(runs[-1].parameters)]
+
+
+def _progress(standing: Standing) -> str:
+    """What runs now and how far it is; how much of the whole is done."""
+    finished, passed = sum(map(len, standing.runs.values())), time.monotonic() - standing.started
+    whole = len(standing.plan.seeds) * (len(standing.plan.rungs) - len(standing.errors))
+    total = f"{finished} of {whole} trainings, {duration(float(round(passed)))}"
+    if not standing.now:
+        return total
+    filled = round(BAR * standing.progress)
+    return f"{standing.now}  {'━' * filled}{'─' * (BAR - filled)} {standing.progress:4.0%}   {total}"
+
+
+def final_table(results: Results, width: int) -> Group:
+    """The finished comparison on `width` columns: dev, test with its interval, the paired test against the best, cost; then what failed."""
+    title, has_test = metric_title(results["metric"]), results["dataset"]["test"] is not None
     best = results["best"]["name"] if results["best"] else None
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    headings = ["model", f"dev {metric}"] + ([f"test {metric}", "95% interval"] if has_test else []) + ["p (Holm)", "train s", "texts/s", "ms/text", "parameters", "size"]
-    for heading in headings:
-        table.add_column(heading, justify="left" if heading == "model" else "right", no_wrap=True)
-    for row in results["rungs"]:
-        if row["status"] == "failed":
-            table.add_row(row["name"], f"[red]{_escaped(row['error'] or 'failed')}[/red]")
-            continue
-        if "train_seconds" not in row:
-            table.add_row(row["name"], "[dim]not run[/dim]")
-            continue
-        table.add_row(*_cells(row, metric, has_test, best), style="bold green" if row["name"] == best else None)
-    return table
+    headings = ["model", f"dev {title}"] + ([f"test {title}", "95% interval"] if has_test else [])
+    headings += ["p (Holm)", "train s", "texts/s", "ms/text", "parameters", "size"]
+    rows = [_final_row(row, results, best, len(headings)) for row in results["rungs"]]
+    table, dropped = _table(headings, rows, width)
+    parts: list[Table | Text] = [table]
+    if dropped:
+        parts.append(Text(f"(in results.json, for want of room here: {listed(dropped)})", "dim"))
+    parts += [Text(f"{row['name']}: {row['error']}", "red") for row in results["rungs"] if row["status"] == "failed"]
+    return Group(*parts)
 
 
-def _cells(row: RungResult, metric: str, has_test: bool, best: str | None) -> list[str]:
+def _final_row(row: RungResult, results: Results, best: str | None, width: int) -> Row:
+    name, seeds = row["name"], len(results["budget"]["seeds"])
     dev, test = row.get("dev"), row.get("test")
-    cells = [row["name"], _spread(dev, metric)]
-    if has_test:
-        interval = test.get("interval") if test else None
-        cells += [_spread(test, metric), f"{_number(interval[0], metric)} – {_number(interval[1], metric)}" if interval else ""]
-    p = row.get("p_holm")
-    cells.append("best on dev" if row["name"] == best else "" if p is None else "<0.001" if p < 0.001 else f"{p:.3f}")
+    if row["status"] == "failed" or dev is None:
+        said, style = ("failed", "red") if row["status"] == "failed" else ("not run", "dim")
+        return [name, said, *[""] * (width - 2)], style
+    metric = results["metric"]
+    cells = [name, spread(metric, dev)]
+    if results["dataset"]["test"] is not None:
+        cells += [spread(metric, test), interval(metric, test.get("interval") if test else None)]
+    if row["status"] == "pending":
+        cells.append(_of_seeds(len(dev["values"]), seeds))
+    else:
+        cells.append("best on dev" if name == best else p_value(row.get("p_holm")))
     cells += [f"{row.get('train_seconds') or 0:.1f}", f"{row.get('texts_per_second') or 0:,.0f}", f"{row.get('latency_ms') or 0:.2f}"]
-    cells += [compact(row.get("parameters") or 0), f"{(row.get('bytes') or 0) / 1e6:.1f} MB"]
-    return cells
+    return [*cells, count(row.get("parameters")), size(row.get("bytes"))], "bold green" if name == best else ""
 
 
-def _spread(spread: Spread | None, metric: str) -> str:
-    return "" if spread is None else _points(spread["values"], metric)
+def curve_text(results: Results) -> str | None:
+    """The learning curve in two lines: the sizes and what came of them, and what more labels would bring; None where none was asked for."""
+    curve = results["curve"]
+    if curve is None:
+        return None
+    metric = results["metric"]
+    points = ", ".join(f"{metric_value(metric, mean)} of {size:,}" for size, mean in zip(curve["sizes"], curve["mean"], strict=True))
+    said = f"learning curve: {curve['rung']}, dev {metric_title(metric)} by the number of training texts: {points}"
+    return said if curve["projection"] is None else f"{said}\n{curve['projection']['sentence']}"
 
 
-def _points(values: list[float], metric: str) -> str:
-    mean = sum(values) / len(values)
-    if len(values) == 1:
-        return _number(mean, metric)
-    sd = (sum((value - mean) ** 2 for value in values) / (len(values) - 1)) ** 0.5
-    return f"{_number(mean, metric)} ± {_number(sd, metric)}"
+def _table(headings: Sequence[str], rows: Sequence[Row], width: int) -> tuple[Table, list[str]]:
+    """The table, and the columns that were left out of it so that it fits; a last column of notes gets what room there is."""
+    notes = headings[-1] == "note"
+    fixed = list(range(len(headings) - notes))
+    widths = [max([len(heading), *(len(cells[i]) for cells, _ in rows)]) for i, heading in enumerate(headings)]
+    dropped: list[str] = []
+    for name in EXPENDABLE:
+        if sum(widths[i] + GAP for i in fixed) - GAP + (GAP + 12 if notes else 0) <= width:
+            break
+        if name in headings:
+            fixed.remove(headings.index(name))
+            dropped.append(name)
+    room = width - sum(widths[i] + GAP for i in fixed)
+    table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
+    for i in fixed:
+        table.add_column(headings[i], justify="left" if i == 0 else "right", no_wrap=True)
+    if notes:
+        table.add_column("", no_wrap=True)
+    for cells, style in rows:
+        shown = [cells[i] for i in fixed] + ([_cut(cells[-1], room)] if notes else [])
+        table.add_row(*(Text(cell) for cell in shown), style=style)
+    return table, [name for name in headings if name in dropped]
 
 
-def _number(value: float, metric: str) -> str:
-    """Shares in points of a hundred, R² as it is."""
-    return f"{value:.3f}" if metric == "r2" else f"{100 * value:.1f}"
+def _cut(text: str, room: int) -> str:
+    return text if len(text) <= room else f"{text[: max(0, room - 1)]}…"
 
 
-def compact(count: float) -> str:
-    """1234567 → 1.2M."""
-    for size, letter in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if count >= size:
-            return f"{count / size:.1f}{letter}"
-    return f"{count:.0f}"
-
-
-def _escaped(text: Any) -> str:
-    from rich.markup import escape
-
-    return escape(str(text))
+def _of_seeds(done: int, planned: int) -> str:
+    return f"{done} of {planned} seeds"
 
 
 def finished_line(rung: str, standing: Standing, task: str) -> str | None:
@@ -108,5 +144,5 @@ def finished_line(rung: str, standing: Standing, task: str) -> str | None:
     if len(runs) < len(standing.plan.seeds):
         return None
     metric = MAIN_METRIC[task]
-    seconds = sum(run.train_seconds for run in runs) / len(runs)
-    return f"{rung:<16} dev {metric} {_points([run.dev[metric] for run in runs], metric):<12} {seconds:6.1f} s to train  {runs[-1].latency_ms:.2f} ms a text"
+    score, seconds, _, latency, _ = _figures(runs, metric)
+    return f"{rung:<16} dev {metric_title(metric)} {score:<12} {seconds:>7} s to train  {latency} ms a text"

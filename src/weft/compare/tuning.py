@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from weft import __version__
 from weft.compare.runs import carry_out, fingerprint, keep, kept
 from weft.data.examples import Splits
 from weft.estimators.rungs import RUNGS
 from weft.estimators.scoring import MAIN_METRIC
 
+log = logging.getLogger("weft")
 Draw = Callable[[random.Random], Any]
 
 
@@ -47,25 +48,47 @@ def space(rung: str) -> Mapping[str, Draw]:
     return NEURAL_SPACE if RUNGS[rung].engine == "neural" else BASELINE_SPACES[rung]
 
 
+def candidates(rung: str, settings: Mapping[str, Any], trials: int, seed: int) -> list[dict[str, Any]]:
+    """The caller's settings by themselves, then `trials` − 1 times with what is drawn for the rest; the same for the same seed."""
+    generator = random.Random(f"{rung} {seed}")
+    drawn = [{name: draw(generator) for name, draw in space(rung).items()} for _ in range(trials - 1 if space(rung) else 0)]
+    return [dict(settings), *({**draw, **settings} for draw in drawn)]
+
+
 def best_trial(
-    splits: Splits, rung: str, settings: dict[str, Any], steps: int | None, trials: int, seed: int, folder: Path, options: dict[str, Any]
+    splits: Splits,
+    rung: str,
+    settings: Mapping[str, Any],
+    steps: int | None,
+    trials: int,
+    seed: int,
+    folder: Path,
+    options: Mapping[str, Any],
+    tell: Callable[[int], None] = lambda number: None,
 ) -> dict[str, Any]:
     """The settings that did best on dev among the rung's own and `trials` − 1 random ones; what the caller fixed stays fixed.
 
-    The test set is not even passed on. Finished trials are kept in `folder` as the ladder's runs are.
+    The test set is not even passed on. Finished trials are kept in `folder` as the ladder's runs are. A trial that fails (diverges) is
+    said and left out; the last one's error is raised where all do. `tell` hears the number of each, from 0, before it begins.
     """
     selection = Splits(*splits.selection, None)
-    generator = random.Random(f"{rung} {seed}")
-    candidates = [settings]
-    for _ in range(trials - 1 if space(rung) else 0):
-        candidates.append({**{name: draw(generator) for name, draw in space(rung).items()}, **settings})
-    scored = []
-    for number, candidate in enumerate(candidates):
-        expected = fingerprint(selection, rung, seed, candidate, steps, __version__)
+    scored: list[tuple[float, dict[str, Any]]] = []
+    failure: Exception | None = None
+    for number, candidate in enumerate(candidates(rung, settings, trials, seed)):
+        tell(number)
+        expected = fingerprint(selection, rung, seed, candidate, steps, options)
         path = folder / "trials" / f"{rung}-{number}.json"
         run = kept(path, expected)
         if run is None:
-            run = replace(carry_out(selection, rung, seed, candidate, steps=steps, **options), fingerprint=expected)
+            try:
+                run = replace(carry_out(selection, rung, seed, candidate, steps=steps, **options), fingerprint=expected)
+            except Exception as error:
+                failure = error
+                log.warning("%s: trial %d failed and is left out (%s)", rung, number + 1, " ".join(str(error).split()))
+                continue
             keep(run, path)
-        scored.append(run.dev[MAIN_METRIC[splits.train.task]])
-    return candidates[max(range(len(candidates)), key=lambda i: scored[i])]
+        scored.append((run.dev[MAIN_METRIC[splits.train.task]], candidate))
+    if not scored:
+        assert failure is not None
+        raise failure
+    return max(scored, key=lambda pair: pair[0])[1]

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from weft.errors import InputError
+from weft.estimators.values import coerce
 
 log = logging.getLogger("weft")
 
@@ -60,7 +61,7 @@ def checked_settings(kind: str, settings: Mapping[str, Any] | None) -> dict[str,
         if name not in merged:
             known = ", ".join(merged) or "none"
             raise InputError(f"{kind} has no setting {name!r}; it has: {known}")
-        merged[name] = _checked(kind, name, value, merged[name])
+        merged[name] = _checked(kind, name, coerce(name, value, merged[name]) if isinstance(value, str) else value, merged[name])
     return merged
 
 

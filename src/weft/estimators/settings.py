@@ -13,10 +13,17 @@ from typing import Any, get_type_hints
 
 from weft.data.tokenizers import TOKENIZERS
 from weft.errors import InputError
+from weft.estimators.baselines import checked_settings
+from weft.estimators.rungs import RUNGS
 from weft.estimators.values import coerce
+from weft.losses import LOSSES
 from weft.models.classifier import ClassifierConfig
 from weft.models.encoders import ENCODERS
+from weft.nn.activations import ACTIVATIONS
+from weft.nn.pooling import POOLINGS
 from weft.training.loop import TrainConfig
+from weft.training.optimizers import OPTIMIZERS
+from weft.training.schedules import SCHEDULES
 
 
 @dataclass(frozen=True)
@@ -54,7 +61,11 @@ FROM_1 = ("embedding_size", "filters", "width", "widths", "dilations", "stride",
 ALSO_FROM_1 = ("batch_size", "checks", "micro_batches", "minimum_count", "ngrams", "maximum_positions")
 AT_LEAST = {**dict.fromkeys(FROM_0, 0), **dict.fromkeys(FROM_1 + ALSO_FROM_1, 1)}
 SHARES = ("dropout", "word_dropout", "embedding_dropout", "layer_dropout", "variational", "label_smoothing")
-ABOVE_0 = ("epochs", "learning_rate", "clip")
+ABOVE_0 = ("epochs", "learning_rate", "clip", "embedding_std")
+CHOICES: dict[str, Iterable[str]] = {
+    "encoder": ENCODERS, "tokenizer": TOKENIZERS, "pooling": POOLINGS, "activation": ACTIVATIONS, "head_activation": ACTIVATIONS,
+    "optimizer": OPTIMIZERS, "schedule": SCHEDULES, "loss": ("", *LOSSES), "class_weights": ("none", "balanced"),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -78,9 +89,7 @@ def resolve(*layers: Mapping[str, Any] | None) -> Settings:
     Raises InputError for an unknown name, naming those there are, or a value of the wrong kind.
     """
     given = _layered(layers)
-    encoder = str(given.get("encoder", ClassifierConfig.encoder))
-    if encoder not in ENCODERS:
-        raise InputError(f"there is no {encoder!r}; there are {', '.join(ENCODERS)}", "encoder")
+    encoder = _bounded("encoder", str(given.get("encoder", ClassifierConfig.encoder)))
     configs: dict[str, type] = {"tokenizer": TokenizerSettings, "network": ClassifierConfig, "encoder": ENCODERS[encoder][0]}
     configs |= {"train": TrainConfig, "budget": BudgetSettings}
     chosen = {name: _defaults(config) for name, config in configs.items()}
@@ -95,6 +104,22 @@ def resolve(*layers: Mapping[str, Any] | None) -> Settings:
     _check_positions(chosen)
     flat = {setting: chosen[name][setting] for name in configs for setting in sorted(chosen[name])}
     return Settings(**chosen, flat=flat)
+
+
+def known_settings(rung: str) -> set[str]:
+    """The names of the settings that a rung has."""
+    if RUNGS[rung].engine == "baseline":
+        return set(checked_settings(rung, RUNGS[rung].settings))
+    return set(resolve(RUNGS[rung].settings).flat)
+
+
+def typed_settings(rung: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings in the rung's types. Raises InputError for one that it does not have or that cannot have its value."""
+    if RUNGS[rung].engine == "baseline":
+        resolved = checked_settings(rung, {**RUNGS[rung].settings, **settings})
+    else:
+        resolved = resolve(RUNGS[rung].settings, settings).flat
+    return {name: resolved[name] for name in settings}
 
 
 def unknown(setting: str, known: Iterable[str]) -> InputError:
@@ -119,7 +144,9 @@ def _layered(layers: Iterable[Mapping[str, Any] | None]) -> dict[str, Any]:
 
 
 def _bounded(name: str, value: Any) -> Any:
-    """The value, if it lies where such a setting can."""
+    """The value, if such a setting can have it."""
+    if name in CHOICES and value not in CHOICES[name]:
+        raise InputError(f"there is no {value!r}; there are {', '.join(choice for choice in CHOICES[name] if choice)}", name)
     for one in value if isinstance(value, tuple) else () if value is None else (value,):
         if name in AT_LEAST and one < AT_LEAST[name]:
             raise InputError(f"must be at least {AT_LEAST[name]}, not {one}", name)

@@ -16,11 +16,10 @@ from sklearn.utils import check_random_state
 
 from weft import __version__
 from weft.errors import InputError
-from weft.estimators.baselines import DEFAULTS, Baseline
+from weft.estimators.baselines import Baseline
 from weft.estimators.inputs import Labelled, as_labels, hold_out, labelled, split_pairs
 from weft.estimators.rungs import RUNGS, Rung
 from weft.estimators.scoring import MAIN_METRIC, score_arrays
-from weft.estimators.values import coerce
 from weft.files import plain
 from weft.saving import SavedModel, read_model, write_model
 
@@ -107,10 +106,7 @@ class _TextEstimator(BaseEstimator):
             log.warning("%s is trained by scikit-learn to its end: %s not used", rung.name, said)
         if self.settings is not None and not isinstance(self.settings, Mapping):
             raise InputError(f"must be names and values, not {self.settings!r:.60}", "settings")
-        settings = {**DEFAULTS[rung.name], **rung.settings}
-        chosen = self.settings or {}
-        given = {name: coerce(name, value, settings[name]) if name in settings else value for name, value in chosen.items()}
-        self.engine_: Any = Baseline(rung.name, {**rung.settings, **given}, self.seed_)
+        self.engine_: Any = Baseline(rung.name, {**rung.settings, **(self.settings or {})}, self.seed_)
         self.engine_.fit(data.texts, self._codes(self._targets(data.labels)), task=self.task_, pairs=data.pairs)
         self.history_ = None
 
