@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given
@@ -161,6 +162,26 @@ def test_long_pieces_are_cut_like_short_ones() -> None:
     text = "ab," * 50_000
     (row,) = WordTokenizer.train(["ab ,"]).encode_ids([text])
     assert row.tolist() == [3, 2] * 50_000  # "," before "ab" by code point
+
+
+@given(st.lists(st.text("ab1_ZéÅ東.'", max_size=5).map(str.strip), max_size=30), st.integers(1, 3))
+def test_pieces_met_before_and_let_go_again_change_nothing(words, size) -> None:
+    made, fresh = (WordTokenizer.train(["a b 1 z é ab zé"], ngrams=2, buckets=50) for _ in range(2))
+    texts = [" ".join(words[i : i + 3]) for i in range(len(words))]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("weft.data.words._MEMO_SIZE", size)
+        for text in texts:
+            assert made.encode_ids([text])[0].tolist() == fresh.encode(text).ids
+        assert [row.tolist() for row in made.encode_ids(texts * 2)] == [fresh.encode(text).ids for text in texts * 2]
+
+
+def test_threads_may_share_a_tokenizer() -> None:
+    made = WordTokenizer.train(["w0 w1"], ngrams=2, buckets=100)
+    texts = [" ".join(f"w{(i * k) % 997}" for k in range(8)) for i in range(400)]
+    right = [made.encode(text).ids for text in texts]
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda i: made.encode_ids(texts[i : i + 5]), range(0, 400, 5)))
+    assert [row.tolist() for rows in found for row in rows] == right
 
 
 def test_wrong_settings_are_named() -> None:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import chain
+from itertools import chain, islice
+from threading import Lock
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -49,20 +50,67 @@ _STRAIGHT = str.maketrans("’‘“”", "''\"\"", "\xad")
 NONBLANK = r"\S+"
 _BLANKLESS = re.compile(NONBLANK)
 HASHING_BUCKETS = 1 << 15
-_MEMO_LENGTH, _MEMO_SIZE = 64, 1 << 20
+_MEMO_SIZE = 1 << 20  # pieces, of 64 characters on average
+_Numbers = tuple[tuple[int, ...], tuple[int, ...]]  # the ids of a piece's tokens; their hashes, where n-grams need them
 
 
-class _Memo(dict[str, tuple[int, ...]]):
-    """What a function says of each piece of text, worked out once per distinct short piece."""
+class _Pieces:
+    """The numbers of every distinct piece of text met so far, worked out once, side by side in arrays.
 
-    def __init__(self, function: Callable[[str], tuple[int, ...]]) -> None:
-        self.function = function
+    A piece costs one look into a dict, however many tokens it holds. Threads take turns. What was learnt is let go when it has
+    grown too large.
+    """
 
-    def __missing__(self, piece: str) -> tuple[int, ...]:
-        found = self.function(piece)
-        if len(piece) <= _MEMO_LENGTH and len(self) < _MEMO_SIZE:
-            self[piece] = found
+    def __init__(self, look_up: Callable[[str], _Numbers]) -> None:
+        self.look_up, self.lock = look_up, Lock()
+        self._clear()
+
+    def numbers(self, rows: list[list[str]], total: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Of the `total` pieces in rows: ids and hashes of all tokens, flat, and how many tokens each piece has."""
+        with self.lock:
+            which = np.fromiter(map(self.place_of.__getitem__, chain.from_iterable(rows)), np.int64, total)
+            if new := len(self.place_of) - self.pieces:
+                pieces = [*islice(reversed(self.place_of), new)][::-1]
+                self._append(pieces, [self.look_up(piece) for piece in pieces])
+            counts = self.counts[which]
+            places = _runs(self.starts[which], counts)
+            found = self.ids[places], self.hashes[places], counts
+            if max(self.pieces, self.characters >> 6) > _MEMO_SIZE:
+                self._clear()
         return found
+
+    def learn(self, pieces: list[str], numbers: list[_Numbers]) -> None:
+        """Forgets everything but these."""
+        with self.lock:
+            self._clear()
+            self.place_of.update(zip(pieces, range(len(pieces)), strict=True))
+            self._append(pieces, numbers)
+
+    def _clear(self) -> None:
+        self.place_of: defaultdict[str, int] = defaultdict()
+        self.place_of.default_factory = self.place_of.__len__  # pieces are numbered as they come
+        self.pieces = self.tokens = self.characters = 0
+        self.starts, self.counts = np.empty(0, np.int64), np.empty(0, np.int64)
+        self.ids, self.hashes = np.empty(0, np.int32), np.empty(0, np.uint64)
+
+    def _append(self, pieces: list[str], numbers: list[_Numbers]) -> None:
+        counts = np.fromiter((len(ids) for ids, _ in numbers), np.int64, len(numbers))
+        total = int(counts.sum())
+        self.starts = _put(self.starts, self.pieces, self.tokens + np.cumsum(counts) - counts)
+        self.counts = _put(self.counts, self.pieces, counts)
+        self.ids = _put(self.ids, self.tokens, np.fromiter(chain.from_iterable(ids for ids, _ in numbers), np.int32, total))
+        hashes = np.fromiter(chain.from_iterable(hashes for _, hashes in numbers), np.uint64)
+        self.hashes = _put(self.hashes, self.tokens, hashes if len(hashes) else np.zeros(total, np.uint64))
+        self.characters += sum(map(len, pieces))
+        self.pieces, self.tokens = self.pieces + len(pieces), self.tokens + total  # last: what is interrupted is done again
+
+
+def _put(buffer: np.ndarray, used: int, values: np.ndarray) -> np.ndarray:
+    """`values` in the buffer from place `used` on, in one of twice the size where it is full."""
+    if used + len(values) > len(buffer):
+        buffer = np.concatenate([buffer[:used], np.empty(used + 2 * len(values), buffer.dtype)])
+    buffer[used : used + len(values)] = values
+    return buffer
 
 
 class WordTokenizer:
@@ -89,9 +137,8 @@ class WordTokenizer:
             raise InputError(f"n-grams need buckets to be hashed into, some 10,000 or more: not {buckets} with {ngrams=}")
         self.vocabulary, self.pattern, self.lowercase = vocabulary, pattern, lowercase
         self.ngrams, self.buckets = ngrams, buckets if ngrams > 1 else 0
-        self._find = _compiled(pattern)
-        self._ids = _Memo(lambda piece: tuple(map(self._id, self._tokens(piece))))
-        self._hashes = _Memo(lambda piece: tuple(map(word_hash, self._tokens(piece))))
+        self._find, self._takes_words_whole = _compiled(pattern), pattern == WORDS
+        self._pieces = _Pieces(lambda piece: self._numbers(self._tokens(piece)))
 
     @classmethod
     def train(
@@ -132,12 +179,12 @@ class WordTokenizer:
     def encode_ids(self, texts: Sequence[str]) -> list[np.ndarray]:
         """The ids of each text, as `encode` gives them, int32; each distinct piece of text is cut once."""
         pieces = [text.split() for text in checked_all(texts)]
-        rows = [tuple(chain.from_iterable(map(self._ids.__getitem__, row))) for row in pieces]
-        lengths = np.fromiter(map(len, rows), np.int64, len(rows))
-        ids = np.fromiter(chain.from_iterable(rows), np.int32, lengths.sum())
+        sizes = np.fromiter(map(len, pieces), np.int64, len(pieces))
+        ids, hashes, counts = self._pieces.numbers(pieces, int(sizes.sum()))
+        tokens = np.cumsum(np.concatenate([np.zeros(1, np.int64), counts]))[np.cumsum(sizes)]  # up to the end of each text
+        lengths = np.diff(tokens, prepend=0)
         if self.ngrams > 1:
-            every = chain.from_iterable(map(self._hashes.__getitem__, chain.from_iterable(pieces)))
-            ids, lengths = self._with_ngrams(ids, np.fromiter(every, np.uint64, len(ids)), lengths)
+            ids, lengths = self._with_ngrams(ids, hashes, lengths)
         return rows_of(ids, lengths)
 
     def tokens(self, text: str) -> list[str]:
@@ -165,13 +212,20 @@ class WordTokenizer:
 
     def _learn(self, texts: Iterable[str], minimum_count: int, maximum_size: int | None) -> None:
         counts: Counter[str] = Counter()
-        for piece, count in Counter(chain.from_iterable(map(str.split, training_texts(texts)))).items():
-            for token in self._tokens(piece):
+        pieces = Counter(chain.from_iterable(map(str.split, training_texts(texts))))
+        cut = [self._tokens(piece) for piece in pieces]
+        for tokens, count in zip(cut, pieces.values(), strict=True):
+            for token in tokens:
                 counts[token] += count
         self.vocabulary = Vocabulary.build(counts, minimum_count, maximum_size)
-        self._ids.clear()
+        self._pieces.learn(list(pieces), [self._numbers(tokens) for tokens in cut])  # these texts are what is encoded next
+
+    def _numbers(self, tokens: list[str]) -> _Numbers:
+        return tuple(map(self._id, tokens)), tuple(map(word_hash, tokens)) if self.ngrams > 1 else ()
 
     def _normal(self, token: str) -> str:
+        if token.isascii():  # composed, straight and without soft hyphens as it stands
+            return token.lower() if self.lowercase else token
         token = unicodedata.normalize("NFC", token).translate(_STRAIGHT)
         return token.lower() if self.lowercase else token
 
@@ -179,6 +233,8 @@ class WordTokenizer:
         return self.vocabulary.id(token)
 
     def _tokens(self, piece: str) -> list[str]:
+        if self._takes_words_whole and piece.isalnum() and piece.isascii():
+            return [self._normal(piece)]
         return [self._normal(match.group()) for match in filter(re.Match.group, self._find(piece))]
 
     def _spans(self, text: str) -> Iterator[tuple[str, int, int]]:
@@ -191,15 +247,17 @@ class WordTokenizer:
 
     def _with_ngrams(self, ids: np.ndarray, hashes: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Every text's ids followed by its n-grams' (flat, as `ids` and `hashes` are), and how many each text then has."""
+        if len(lengths) == 1:  # one text, as it comes to a server
+            runs = [ids, *(self._ngrams(hashes, n) for n in range(2, self.ngrams + 1))]
+            return np.concatenate(runs), np.array([sum(map(len, runs))])
         counts = np.stack([np.maximum(lengths - k, 0) for k in range(self.ngrams)])  # (ngrams, texts)
         text_starts = np.cumsum(lengths) - lengths
         whole = counts.sum(0)
         out = np.empty(whole.sum(), np.int32)
         starts = np.cumsum(whole) - whole + np.cumsum(counts, 0) - counts  # where each text's block of each order begins
         for k, count in enumerate(counts):
-            source = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)  # 0 … count − 1 for each text
             values = ids if k == 0 else self._ngrams(hashes, k + 1)
-            out[source + np.repeat(starts[k], count)] = values[source + np.repeat(text_starts, count)]
+            out[_runs(starts[k], count)] = values[_runs(text_starts, count)]
         return out, whole
 
 
@@ -279,6 +337,11 @@ class HashingTokenizer(WordTokenizer):
 
     def _id(self, token: str) -> int:
         return len(SPECIALS) + word_hash(token) % self.buckets
+
+
+def _runs(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """starts[0], starts[0] + 1, … (counts[0] numbers), then the same of the next, flat."""
+    return np.arange(counts.sum()) + np.repeat(starts - (np.cumsum(counts) - counts), counts)
 
 
 def _compiled(pattern: str) -> Callable[[str], Iterator[re.Match[str]]]:
