@@ -90,7 +90,7 @@ def evaluate(
     from weft.estimators.training import labels_of, texts_of
 
     estimator = load(folder, device=device, precision=precision, threads=threads)
-    table, which = open_labelled(data, **options.columns(text_column, pair_column, label_column, estimator.task_))
+    table, which = open_labelled(data, estimator.columns_, **options.columns(text_column, pair_column, label_column, estimator.task_))
     metrics = estimator.evaluate(texts_of(table), labels_of(estimator, table))
     if as_json:
         print_json({"model": estimator.model, "folder": str(folder), "split": which, "examples": len(table), "metrics": metrics})
@@ -110,16 +110,15 @@ def predict(
     pair_column: options.PairColumn = None,
 ) -> None:
     """Answer texts with a saved model: JSON lines on stdout, in the input's order, with label, score and probabilities."""
-    from weft.data.readers import read
+    from weft.data.opening import open_as_trained
     from weft.estimators.text import load
     from weft.estimators.training import texts_of
 
     estimator = load(folder, device=device, precision=precision, threads=threads)
     chosen = options.columns(text_column, pair_column, None, None)
-    chosen.pop("task")
     if file == "-" and sys.stdin.isatty():
         log.info("reading texts, one a line; Ctrl-D ends them")
-    table = read(file, labelled=False, **chosen)
+    table = open_as_trained(file, estimator.columns_, **chosen)
     for answer in answers(estimator, texts_of(table)):
         print_json(answer)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -54,12 +55,30 @@ def open_splits(
     return splits, note
 
 
-def open_labelled(data: str, **columns: Any) -> tuple[Table, str]:
-    """(labelled examples to measure on, what they are in words): a file, or the test set (dev where there is none) of a named dataset."""
+def open_as_trained(path: str, columns: Mapping[str, str], *, labelled: bool = False, **given: Any) -> Table:
+    """A file read by the columns a model was trained on where it has them, else by guessing; columns that are `given` decide."""
+    known = {f"{role}_column": _number(name) for role, name in columns.items() if role != "label" or labelled}
+    if path != "-" and known and not any(given.get(name) is not None for name in ("text_column", "pair_column", "label_column")):
+        try:
+            return read(path, labelled=labelled, **{**given, **known})
+        except InputError:
+            pass  # other columns than in training: what is wrong, if anything is, is said by the next line
+    return read(path, labelled=labelled, **given)
+
+
+def _number(name: str) -> str | int:
+    return int(name) if name.isdigit() else name
+
+
+def open_labelled(data: str, trained: Mapping[str, str], **columns: Any) -> tuple[Table, str]:
+    """(labelled examples to measure on, what they are in words): a file, or the test set (dev where there is none) of a named dataset.
+
+    trained: the columns the model was trained on, taken where the file has them and `columns` names none.
+    """
     if data in datasets.DATASETS and not Path(data).exists():
         splits = datasets.load(data)
         return (splits.test, f"{data}'s test set") if splits.test is not None else (splits.dev, f"{data}'s development set")
-    return read(data, labelled=True, **columns), data
+    return open_as_trained(data, trained, labelled=True, **columns), data
 
 
 def _there(table: Table | None) -> Table:

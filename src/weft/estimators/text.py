@@ -251,7 +251,7 @@ class _TextEstimator(BaseEstimator):
             arrays, described, tokenizer = self.engine_.arrays(), self.engine_.describe(), self.engine_.tokenizer.to_dict()
         config = {
             "weft": __version__, "estimator": type(self).__name__, "model": self.model, "task": self.task_, "pair": self.pair_,
-            "fitted": plain({name: getattr(self, name) for name in ("classes_", "mean_", "scale_", "seed_") if hasattr(self, name)}),
+            "fitted": plain({name: getattr(self, name) for name in ("classes_", "mean_", "scale_", "seed_", "columns_") if hasattr(self, name)}),
             "parameters": plain({**self.get_params(), "random_state": self.seed_}), "engine": plain(described),
         }  # fmt: skip
         history = self.history_
@@ -266,7 +266,7 @@ class _TextEstimator(BaseEstimator):
         """Takes up what `save` wrote."""
         config = saved.config
         try:
-            self.task_, self.pair_, self.history_ = config["task"], config["pair"], None
+            self.task_, self.pair_, self.history_, self.columns_ = config["task"], config["pair"], None, {}
             for name, value in config["fitted"].items():
                 setattr(self, name, np.array(value) if name == "classes_" else value)
             engine, tokenizer = config["engine"], saved.tokenizer or {}

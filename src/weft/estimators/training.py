@@ -60,6 +60,7 @@ def train_folder(
     check_folder(folder)
     neural = model in RUNGS and RUNGS[model].engine == "neural"
     estimator = (TextRegressor if splits.train.task == "regression" else TextClassifier)(model=model, settings=settings or None, **options)
+    estimator.columns_ = dict(splits.train.columns)  # so that a file with other text columns beside it is read as this one was
     checkpoint = folder / CHECKPOINT
     if not neural:
         if resume:
