@@ -1,0 +1,52 @@
+"""Contract 9: every neural rung can learn 32 examples by heart, whatever its head: it learns at all."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from tiny import KINDS, NEURAL, corpus, network
+
+from weft.estimators.network import Budget
+
+STEPS = 120
+
+
+@pytest.mark.parametrize("rung", NEURAL)
+def test_thirty_two_examples_by_heart(rung):
+    data = corpus()
+    made = network(rung, dropout=0.0, batch_size=8, learning_rate=0.01)
+    assert np.mean(made.scores(data.texts).argmax(1) == data.targets) < 0.7  # it could not do it before
+    made.fit(data, None, Budget(steps=STEPS))
+    assert np.mean(made.scores(data.texts).argmax(1) == data.targets) == 1.0
+
+
+@pytest.mark.parametrize("rung,kind", [(rung, kind) for rung in ("cnn", "bilstm", "transformer") for kind in KINDS if kind != "classes"])
+def test_whatever_the_head(rung, kind):
+    data = corpus(kind)
+    made = network(rung, kind, dropout=0.0, batch_size=8, learning_rate=0.01)
+    made.fit(data, None, Budget(steps=STEPS))
+    scores = made.scores(data.texts, data.pairs)
+    if kind == "pair":
+        assert np.mean(scores.argmax(1) == data.targets) == 1.0
+    elif kind == "labels":
+        assert np.mean((scores > 0) == (data.targets > 0)) == 1.0
+    else:
+        assert 1 - np.var(scores[:, 0] - data.targets) / np.var(data.targets) > 0.95
+
+
+@pytest.mark.parametrize(
+    "optimizer,rate", [("sgd", 0.5), ("momentum", 0.05), ("adagrad", 0.1), ("rmsprop", 0.003), ("adam", 0.01), ("adamw", 0.01)]
+)
+def test_whatever_the_optimizer(optimizer, rate):
+    data = corpus()
+    made = network("bag", dropout=0.0, batch_size=8, optimizer=optimizer, learning_rate=rate, schedule="constant", clip=None)
+    made.fit(data, None, Budget(steps=400))
+    assert np.mean(made.scores(data.texts).argmax(1) == data.targets) == 1.0
+
+
+@pytest.mark.parametrize("loss", ["cross-entropy", "hinge"])
+def test_whatever_the_loss(loss):
+    data = corpus()
+    made = network("lstm", dropout=0.0, batch_size=8, learning_rate=0.01, loss=loss)
+    made.fit(data, None, Budget(steps=STEPS))
+    assert np.mean(made.scores(data.texts).argmax(1) == data.targets) == 1.0
