@@ -32,6 +32,7 @@ SETTINGS: dict[str, dict[str, dict[str, Any]]] = {  # dataset -> model ("" for e
     "trec": {"": {"epochs": 8}},  # the smallest
     "sst2": {  # the largest
         "": {"epochs": 3},
+        "cnn": {"embedding_std": 0.1, "embedding_dropout": 0.2, "learning_rate": 1e-3},
         "bilstm": {
             "embedding_size": 300,
             "embedding_std": 0.1,
@@ -41,6 +42,16 @@ SETTINGS: dict[str, dict[str, dict[str, Any]]] = {  # dataset -> model ("" for e
             "batch_size": 64,
             "epochs": 4,
         },
+    },
+    "ag-news": {  # long texts, few of them
+        "bag": {
+            "embedding_size": 256,
+            "embedding_std": 0.02,
+            "dropout": 0.5,
+            "word_dropout": 0.5,
+            "learning_rate": 2e-3,
+            "epochs": 15,
+        }
     },
 }
 
