@@ -5,6 +5,7 @@ The error falls as a power of the number of examples, a·n^(−b) (Cortes et al.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from weft.data.examples import Splits, split_table
 from weft.estimators.rungs import RUNGS
 from weft.estimators.scoring import MAIN_METRIC
 
+log = logging.getLogger("weft")
 SHARES = (0.125, 0.25, 0.5)
 MORE = 500
 FLOOR = 1e-4  # an error of 0 has no logarithm
@@ -37,6 +39,7 @@ def learning_curve(splits: Splits, rung: str, plan: Plan, standing: Standing, fo
         part = Splits(split_table(splits.train, dev=0.0, test=1 - share, seed=0).train, splits.dev, None)
         budget = None if steps is None else max(20, round(steps * len(part.train) / len(splits.train)))
         sizes.append(len(part.train))
+        log.info("learning curve: %s on %d texts", rung, len(part.train))
         with said_once():
             scores.append([_score(part, rung, seed, settings, budget, plan, folder, metric) for seed in plan.seeds])
     sizes.append(len(splits.train))

@@ -99,8 +99,8 @@ def curve_text(results: Results) -> str | None:
     if curve is None:
         return None
     metric = results["metric"]
-    points = ", ".join(f"{metric_value(metric, mean)} of {size:,}" for size, mean in zip(curve["sizes"], curve["mean"], strict=True))
-    said = f"learning curve: {curve['rung']}, dev {metric_title(metric)} by the number of training texts: {points}"
+    points = ", ".join(f"{texts:,}: {metric_value(metric, mean)}" for texts, mean in zip(curve["sizes"], curve["mean"], strict=True))
+    said = f"learning curve of {curve['rung']}, dev {metric_title(metric)} by the number of training texts: {points}"
     return said if curve["projection"] is None else f"{said}\n{curve['projection']['sentence']}"
 
 

@@ -58,7 +58,7 @@ def open_splits(
 def open_as_trained(path: str, columns: Mapping[str, str], *, labelled: bool = False, **given: Any) -> Table:
     """A file read by the columns a model was trained on where it has them, else by guessing; columns that are `given` decide."""
     known = {f"{role}_column": _number(name) for role, name in columns.items() if role != "label" or labelled}
-    if path != "-" and known and not any(given.get(name) is not None for name in ("text_column", "pair_column", "label_column")):
+    if Path(path).is_file() and known and not any(given.get(name) is not None for name in ("text_column", "pair_column", "label_column")):
         try:
             return read(path, labelled=labelled, **{**given, **known})
         except InputError:

@@ -24,6 +24,7 @@ from weft.files import plain
 from weft.saving import SavedModel, read_model, write_model
 
 log = logging.getLogger("weft")
+KEPT = ("classes_", "mean_", "scale_", "seed_", "columns_")  # what is fitted beside the engine
 
 
 class _TextEstimator(BaseEstimator):
@@ -251,7 +252,7 @@ class _TextEstimator(BaseEstimator):
             arrays, described, tokenizer = self.engine_.arrays(), self.engine_.describe(), self.engine_.tokenizer.to_dict()
         config = {
             "weft": __version__, "estimator": type(self).__name__, "model": self.model, "task": self.task_, "pair": self.pair_,
-            "fitted": plain({name: getattr(self, name) for name in ("classes_", "mean_", "scale_", "seed_", "columns_") if hasattr(self, name)}),
+            "fitted": plain({name: getattr(self, name) for name in KEPT if hasattr(self, name)}),
             "parameters": plain({**self.get_params(), "random_state": self.seed_}), "engine": plain(described),
         }  # fmt: skip
         history = self.history_
@@ -267,6 +268,8 @@ class _TextEstimator(BaseEstimator):
         config = saved.config
         try:
             self.task_, self.pair_, self.history_, self.columns_ = config["task"], config["pair"], None, {}
+            if self.task_ not in self.tasks:
+                raise ValueError(f"no task {self.task_!r}")
             for name, value in config["fitted"].items():
                 setattr(self, name, np.array(value) if name == "classes_" else value)
             engine, tokenizer = config["engine"], saved.tokenizer or {}

@@ -1,0 +1,215 @@
+"""Settings as they are typed and given: every kind of value, every name, every rung."""
+
+from __future__ import annotations
+
+import math
+import typing
+from dataclasses import fields
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from weft.data.tokenizers import TOKENIZERS
+from weft.errors import InputError
+from weft.estimators.rungs import RUNGS
+from weft.estimators.settings import CHOICES, OWNED_BY_DATA, known_settings, resolve, typed_settings
+from weft.estimators.values import coerce
+from weft.models.classifier import ClassifierConfig
+from weft.models.encoders import ENCODERS
+from weft.training.loop import TrainConfig
+
+NEURAL = [name for name, rung in RUNGS.items() if rung.engine == "neural"]
+
+
+@pytest.mark.parametrize(
+    ("text", "default", "kind", "value"),
+    [
+        ("3", 1, int, 3),
+        ("3.0", 1, int, 3),
+        ("2.5", 10, float, 2.5),
+        ("2e-3", 0.1, float, 0.002),
+        ("7", 0.1, float, 7.0),
+        ("true", False, bool, True),
+        ("No", True, bool, False),
+        ("none", 1.0, float | None, None),
+        ("0.5", 1.0, float | None, 0.5),
+        ("yes", None, bool | None, True),
+        ("3,4,5", (1,), tuple[int, ...], (3, 4, 5)),
+        ("(3, 4)", (1,), tuple[int, ...], (3, 4)),
+        ("[3]", (1,), tuple[int, ...], (3,)),
+        ("3", (1,), tuple[int, ...], (3,)),
+        ("", (1,), tuple[int, ...], ()),
+        ("k-max", "max", str, "k-max"),
+        ("3", "max", str, "3"),
+        ("none", None, str | None, "none"),  # a pattern may be that word
+        (np.int64(4), 1, int, 4),
+        (np.float32(0.5), 0.1, float, 0.5),
+        (np.bool_(True), False, bool, True),
+        ([3, 4], (1,), tuple[int, ...], (3, 4)),
+        (50.0, 1, int, 50),
+    ],
+)
+def test_a_value_becomes_the_type_that_its_setting_has(text, default, kind, value):
+    made = coerce("name", text, default, kind)
+    assert made == value
+    assert type(made) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "default", "kind", "wanted"),
+    [
+        ("fast", 1, int, "a whole number, like 1, not 'fast'"),
+        ("3.5", 1, int, "a whole number, like 1, not 3.5"),
+        ("none", 1, int, "a whole number, like 1, not None"),
+        ("1e400", 1, int, "a whole number"),
+        ("nan", 0.1, float, "a number, like 0.1"),
+        ("NaN", 0.1, float, "a number, like 0.1, not nan"),
+        (math.inf, 0.1, float, "a number"),
+        (True, 1, int, "a whole number, like 1, not True"),
+        ([1], 0.1, float, "a number"),
+        ("1", False, bool, "true or false"),
+        (1, False, bool, "true or false"),
+        ("3.5", (3, 4), tuple[int, ...], "whole numbers with commas between, like 3,4, not 3.5"),
+        ("a,b", (), tuple[int, ...], "whole numbers with commas between, not 'a,b'"),
+        (3, "max", str, "a word, like max, not 3"),
+        ({}, 1, int, "a whole number"),
+    ],
+)
+def test_a_value_of_another_type_is_refused_in_a_line_that_says_what_would_be_right(value, default, kind, wanted):
+    with pytest.raises(InputError) as caught:
+        coerce("name", value, default, kind)
+    assert str(caught.value).startswith(f"name: must be {wanted}")
+    assert "\n" not in str(caught.value)
+
+
+@given(st.integers(-(10**12), 10**12))
+def test_every_whole_number_comes_back_from_its_text(number):
+    assert coerce("n", str(number), 0) == number
+    assert coerce("n", f"{number},{number}", (0,)) == (number, number)
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_every_number_comes_back_from_its_text(number):
+    assert coerce("x", repr(number), 0.0) == number
+
+
+@given(st.text(max_size=30))
+def test_any_text_is_read_or_refused(text):
+    for default in (1, 0.5, True, (1, 2), "word"):
+        try:
+            said, made = "", coerce("name", text, default)
+        except InputError as error:
+            said, made = str(error), default
+        assert type(made) is type(default)
+        assert said == "" or said.startswith("name: must be ")
+
+
+@pytest.mark.parametrize("rung", NEURAL)
+def test_a_rungs_settings_resolve_and_what_is_saved_resolves_to_the_same(rung):
+    resolved = resolve(RUNGS[rung].settings)
+    assert resolve(resolved.flat) == resolved
+    for name, value in RUNGS[rung].settings.items():
+        assert resolved.flat[name] == value
+
+
+@pytest.mark.parametrize("encoder", list(ENCODERS))
+def test_every_field_that_a_user_may_set_is_a_setting_and_no_other(encoder):
+    configs = (ClassifierConfig, ENCODERS[encoder][0], TrainConfig)
+    expected = {field.name for config in configs for field in fields(config)} - OWNED_BY_DATA
+    flat = resolve({"encoder": encoder}).flat
+    tokens = {"tokenizer", "maximum_length", "lowercase", "minimum_count", "maximum_size", "ngrams", "buckets", "pattern"}
+    budget = {"epochs", "batch_size", "batch_tokens", "patience", "checks", "label_smoothing", "class_weights", "loss"}
+    assert set(flat) == expected | tokens | budget
+
+
+@pytest.mark.parametrize("rung", NEURAL)
+def test_every_setting_of_a_rung_takes_its_own_value_as_text(rung):
+    resolved = resolve(RUNGS[rung].settings).flat
+    texts = {
+        name: ",".join(map(str, value)) if isinstance(value, tuple) else str(value) for name, value in resolved.items() if value is not None
+    }
+    again = resolve(RUNGS[rung].settings, texts).flat
+    assert {name: value for name, value in again.items() if name in texts} == {name: resolved[name] for name in texts}
+
+
+def test_a_wrong_name_lists_the_names_there_are_and_the_nearest():
+    with pytest.raises(InputError) as caught:
+        resolve(RUNGS["cnn"].settings, {"filtres": 3})
+    message = str(caught.value)
+    assert message.startswith("filtres: no such setting for this model (did you mean filters?); there are ")
+    listed = message.split("there are ")[1].split(", ")
+    assert listed == sorted(known_settings("cnn"))
+    assert "heads" not in listed  # the transformer's
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"batch_size": 0}, "batch_size: must be at least 1, not 0"),
+        ({"batch_size": "-3"}, "batch_size: must be at least 1, not -3"),
+        ({"maximum_length": -1}, "maximum_length: must be at least 0, not -1"),
+        ({"widths": "3,0"}, "widths: must be at least 1, not 0"),
+        ({"dropout": 1}, "dropout: must be at least 0 and below 1, not 1.0"),
+        ({"word_dropout": "-0.1"}, "word_dropout: must be at least 0 and below 1, not -0.1"),
+        ({"learning_rate": 0}, "learning_rate: must be above 0, not 0.0"),
+        ({"epochs": "-1"}, "epochs: must be above 0, not -1.0"),
+        ({"l2": -0.1}, "l2: must be at least 0, not -0.1"),
+        ({"pooling": "median"}, "pooling: there is no 'median'; there are max, mean, "),
+        ({"tokenizer": "spacy"}, "tokenizer: there is no 'spacy'; there are words, whitespace, "),
+        ({"encoder": "mamba"}, "encoder: there is no 'mamba'; there are bag, "),
+        ({"optimizer": "lion"}, "optimizer: there is no 'lion'; there are sgd, "),
+        ({"loss": "focal"}, "loss: there is no 'focal'; there are cross-entropy, "),
+        ({"class_weights": "some"}, "class_weights: there is no 'some'; there are none, balanced"),
+        ([("dropout", 0.1)], "settings: must be names and values"),
+        ({"encoder": "transformer", "positions": "learned", "maximum_length": 600}, "maximum_length: must be from 1 to the 512 of "),
+    ],
+)
+def test_a_value_that_cannot_be_is_refused(settings, said):
+    with pytest.raises(InputError) as caught:
+        resolve({}, settings)
+    assert str(caught.value).startswith(said)
+
+
+def test_every_choice_there_is_resolves():
+    for name, choices in CHOICES.items():
+        for choice in choices:
+            flat = resolve({}, {name: choice}).flat
+            assert flat[name] == choice
+
+
+@pytest.mark.parametrize("kind", list(TOKENIZERS))
+def test_another_tokenizer_does_not_get_what_the_rung_chose_for_its_own(kind):
+    """bag asks for word bigrams in buckets; characters know no such thing."""
+    import inspect
+
+    takes = set(inspect.signature(TOKENIZERS[kind].train).parameters)
+    given = resolve(RUNGS["bag"].settings, {"tokenizer": kind}).tokenizer
+    own = {name for name in ("ngrams", "buckets") if given[name] is not None}
+    assert own == {"ngrams", "buckets"} & takes
+    assert given["tokenizer"] == kind
+
+
+def test_what_the_user_chose_himself_is_passed_on():
+    given = resolve(RUNGS["bag"].settings, {"tokenizer": "characters", "ngrams": 3}).tokenizer
+    assert given["ngrams"] == 3  # the tokenizer will say that it has no such setting
+
+
+def test_the_baselines_settings_have_names_and_types_too():
+    assert known_settings("svm") == {"ngrams", "minimum_count", "sublinear", "C"}
+    assert known_settings("majority") == set()
+    assert typed_settings("svm", {"C": "0.5", "sublinear": "no"}) == {"C": 0.5, "sublinear": False}
+    assert typed_settings("cnn", {"filters": "8", "widths": "2,3"}) == {"filters": 8, "widths": (2, 3)}
+    for rung, wrong in (("svm", {"filters": 8}), ("svm", {"C": "x"}), ("svm", {"C": -1}), ("cnn", {"C": 1})):
+        with pytest.raises(InputError):
+            typed_settings(rung, wrong)
+
+
+def test_hints_of_all_settings_are_kinds_that_a_text_can_become():
+    kinds = {int, float, bool, str, tuple[int, ...]}
+    for config in (ClassifierConfig, TrainConfig, *(config for config, _ in ENCODERS.values())):
+        for name, hint in typing.get_type_hints(config).items():
+            if name not in OWNED_BY_DATA:
+                options = {hint} if hint in kinds else set(typing.get_args(hint)) - {type(None)}
+                assert options <= kinds, (config, name, hint)
