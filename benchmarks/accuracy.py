@@ -29,7 +29,7 @@ from weft.files import read_json, write_json
 
 FOLDS = 10
 SETTINGS: dict[str, dict[str, dict[str, Any]]] = {  # dataset -> model ("" for every neural one) -> settings
-    "trec": {"": {"epochs": 8}},  # the smallest
+    "trec": {"": {"epochs": 8}, "cnn": {"epochs": 12, "embedding_size": 300}},  # the smallest
     "sst2": {  # the largest
         "": {"epochs": 3},
         "cnn": {"embedding_std": 0.1, "embedding_dropout": 0.2, "learning_rate": 1e-3},
