@@ -238,6 +238,7 @@ def make_encoder(name: str, input_size: int, settings: Mapping[str, Any]) -> Mod
 class TextEncoder(Module):
     """Token ids (B, T) → embeddings → dropout → encoder → (hidden (B, T', H), mask).
 
+    Raises ValueError where ids and mask are not of one shape (B, T), T at least 1.
     word_dropout replaces whole tokens by the unknown one; embedding_dropout drops whole columns, the same at every position (E70).
     A bag over a large table never holds the (B, T, D) vectors: they are summed where they are looked up.
     """
@@ -262,6 +263,8 @@ class TextEncoder(Module):
         self.output_size: int = self.encoder.output_size  # type: ignore[assignment]
 
     def forward(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        if ids.dim() != 2 or not ids.shape[1] or mask.shape != ids.shape:
+            raise ValueError(f"ids and mask are (batch, time), with at least one step, not {tuple(ids.shape)} and {tuple(mask.shape)}")
         if isinstance(self.encoder, BagEncoder):
             return self.averaged(ids, mask)
         x = self.embedding_dropout(self.embedding(self.word_dropout(ids)))
