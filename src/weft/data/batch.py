@@ -86,7 +86,7 @@ class Batches:
     """A dataset that is walked epoch after epoch: `for batch in batches.epoch(0)`.
 
     rows: one array per example, ids (T,) or features (T, D). Exactly one budget: `examples` a batch, or `tokens` a batch
-    (padded, so that the memory of a batch is bounded; a row longer than the budget makes a batch of its own).
+    (padded, each of a pair for itself, so that memory is bounded; a row longer than the budget makes a batch of its own).
     seed None: sorted by length, not shuffled (prediction). `bucketed=False`: rows in random order whatever their lengths.
     maximum_length cuts longer rows and says how many.
     """
