@@ -31,6 +31,7 @@ class _TextEstimator(BaseEstimator):
     """What both estimators share: data in, an engine (a baseline or a network), a folder out."""
 
     tasks: ClassVar[tuple[str, ...]] = ()
+    columns_: dict[str, str]
 
     def __init__(
         self,
