@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import Module
 
 from weft.data.batch import Batch, Batches
-from weft.device import Compute, autocast
+from weft.device import LARGEST_SEED, Compute, autocast
 from weft.errors import DivergedError, InputError
 from weft.losses import Loss
 from weft.training import distributed
@@ -66,8 +66,8 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"must be at least 1, not {value}", name)
-        if self.seed < 0:
-            raise InputError(f"must be at least 0, not {self.seed}", "seed")
+        if not 0 <= self.seed <= LARGEST_SEED:
+            raise InputError(f"must be from 0 to {LARGEST_SEED}, not {self.seed}", "seed")
         if not self.learning_rate > 0:
             raise InputError(f"must be above 0, not {self.learning_rate}", "learning_rate")
         if self.clip is not None and not self.clip > 0:
