@@ -18,6 +18,7 @@ from weft.errors import InputError
 from weft.files import atomic_write, read_json, sha256, write_json
 
 FORMAT = "weft-model-1"
+CHECKPOINT = "checkpoint.safetensors"  # of a training that is under way, in the folder that it will fill
 
 
 @dataclass
@@ -28,6 +29,15 @@ class SavedModel:
     arrays: dict[str, np.ndarray]
     tokenizer: dict[str, Any] | None
     metrics: dict[str, Any]
+
+
+def check_folder(folder: Path) -> None:
+    """Raises InputError where a model would be written over files that are not one's: a file, or a folder with something else in it."""
+    if folder.exists() and not folder.is_dir():
+        raise InputError("is a file; a model is saved as a folder", str(folder))
+    names = {path.name for path in folder.iterdir() if not path.name.startswith(".")} if folder.is_dir() else set()
+    if names and not names & {CHECKPOINT, "model.safetensors"}:
+        raise InputError(f"is a folder with other files in it ({sorted(names)[0]}); give a new one for the model", str(folder))
 
 
 def write_model(

@@ -49,15 +49,16 @@ def compare(
     The best is chosen on development data; the test set is only reported. Ctrl-C keeps what is finished; the same command goes on.
     Settings: --set dropout=0.3 for every model that has it, --set cnn.filters=200 for one.
     """
-    from weft.compare.ladder import Plan, suits
-    from weft.compare.study import run_study
     from weft.data.opening import open_splits
 
     started = datetime.now(UTC).isoformat(timespec="seconds")
-    splits, note = open_splits(data, valid=valid, test=test, seed=seed, **options.columns(text_column, pair_column, label_column, task))
     folder = out or Path(f"weft-compare-{Path(data).name.split('.')[0]}")
     if folder.exists() and not folder.is_dir():
         raise InputError("is a file; the comparison writes a folder", str(folder))
+    splits, note = open_splits(data, valid=valid, test=test, seed=seed, **options.columns(text_column, pair_column, label_column, task))
+    from weft.compare.ladder import Plan, suits  # scikit-learn and torch: after what can be wrong with the file
+    from weft.compare.study import run_study
+
     if models:
         chosen = tuple(name.strip() for name in models.split(","))
     else:

@@ -51,13 +51,14 @@ def train(
     Its weights are the best on development data (--valid, or a tenth of DATA). Ctrl-C leaves a checkpoint; --resume goes on from it.
     """
     from weft.data.opening import open_splits
-    from weft.estimators.training import check_folder, train_folder
-
+    from weft.saving import check_folder
     if model not in RUNGS:
         raise InputError(f"there is no {model!r}; there are {', '.join(RUNGS)}", "--model")
     check_folder(out)
     chosen = options.columns(text_column, pair_column, label_column, task)
     splits, note = open_splits(data, valid=valid, test=test, test_share=0.0, seed=seed, **chosen)
+    from weft.estimators.training import train_folder  # scikit-learn and torch: after what can be wrong with the file
+
     record = train_folder(
         splits, out, model=model, settings=options.settings(set_), data=f"{data} ({note})", resume=resume, console=console(),
         epochs=epochs, steps=steps, minutes=minutes, loss=loss, batch_size=batch_size, batch_tokens=batch_tokens, patience=patience,

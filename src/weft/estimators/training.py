@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 
 from weft.data.examples import Splits, Table
-from weft.errors import InputError
 from weft.estimators.rungs import RUNGS
 from weft.estimators.text import TextClassifier, TextRegressor
+from weft.saving import CHECKPOINT, check_folder
 
 log = logging.getLogger("weft")
-CHECKPOINT = "checkpoint.safetensors"
 
 
 def texts_of(table: Table) -> list[Any]:
@@ -30,15 +29,6 @@ def labels_of(estimator: Any, table: Table) -> list[Any]:
     if estimator.task_ == "multi-label":
         return [tuple(own.get(name, name) for name in label) for label in table.labels]  # type: ignore[union-attr]
     return [own.get(label, label) for label in table.labels]  # type: ignore[arg-type]
-
-
-def check_folder(folder: Path) -> None:
-    """Raises InputError where a model would be written over files that are not one's: a file, or a folder with something else in it."""
-    if folder.exists() and not folder.is_dir():
-        raise InputError("is a file; a model is saved as a folder", str(folder))
-    names = {path.name for path in folder.iterdir() if not path.name.startswith(".")} if folder.is_dir() else set()
-    if names and not names & {CHECKPOINT, "model.safetensors"}:
-        raise InputError(f"is a folder with other files in it ({sorted(names)[0]}); give a new one for the model", str(folder))
 
 
 def train_folder(
