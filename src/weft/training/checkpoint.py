@@ -46,6 +46,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
 def _take_tensors(value: Any, tensors: dict[str, Tensor], name: str) -> Any:
     if isinstance(value, Tensor):
+        name = f"{len(tensors)}{name}"  # "a/b" in one dict and "b" in the "a" of another are two
         tensors[name] = value.detach().to("cpu", copy=True).contiguous()
         return {"$tensor": name}
     if isinstance(value, dict):
