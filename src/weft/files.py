@@ -5,6 +5,7 @@ What is written is either wholly there or not at all. What is fetched is checked
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import math
@@ -65,6 +66,13 @@ def _open_sibling(path: str | os.PathLike[str], target: Path, mode: str, text: d
         return open(target.parent / f".{target.name[:100]}.{secrets.token_hex(6)}.tmp", mode.replace("w", "x"), **text)
     except OSError as error:
         raise InputError(f"cannot be written ({error.strerror})", str(path)) from error
+
+
+def remove_leftovers(path: str | os.PathLike[str]) -> None:
+    """Takes away what writes of `path` that were killed half-way left beside it. Only for who knows that nobody is writing it now."""
+    target = Path(os.path.realpath(path))
+    for left in target.parent.glob(f".{glob.escape(target.name[:100])}.*.tmp"):
+        left.unlink(missing_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from weft.errors import InputError
-from weft.files import atomic_write, read_json, sha256, write_json
+from weft.files import atomic_write, read_json, remove_leftovers, sha256, write_json
 
 FORMAT = "weft-model-1"
 CHECKPOINT = "checkpoint.safetensors"  # of a training that is under way, in the folder that it will fill
@@ -55,7 +55,7 @@ def write_model(
         raise InputError("is a file; a model is saved as a folder", str(folder))
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_write(folder / "model.safetensors", "wb") as file:
-        file.write(save({name: np.ascontiguousarray(array) for name, array in arrays.items()}, {"format": "pt"}))
+        file.write(save({name: np.asarray(array, order="C") for name, array in arrays.items()}, {"format": "pt"}))
     if tokenizer is not None:
         write_json(folder / "tokenizer.json", dict(tokenizer))
     write_json(folder / "metrics.json", dict(metrics or {}))
@@ -63,6 +63,8 @@ def write_model(
         file.write(card)
     names = ["model.safetensors"] + (["tokenizer.json"] if tokenizer is not None else [])
     write_json(folder / "config.json", {"format": FORMAT, **config, "files": {name: sha256(folder / name) for name in names}})
+    for name in (*names, "metrics.json", "README.md", "config.json"):
+        remove_leftovers(folder / name)
     return folder
 
 

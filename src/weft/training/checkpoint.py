@@ -16,7 +16,7 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from weft.errors import InputError
-from weft.files import atomic_write
+from weft.files import atomic_write, remove_leftovers
 
 FORMAT = "weft-checkpoint-1"
 
@@ -82,8 +82,7 @@ def checkpoint_steps(path: Path) -> int:
 def remove_checkpoint(path: Path) -> None:
     """Takes away the checkpoint, and what writes that were killed half-way left beside it."""
     path.unlink(missing_ok=True)
-    for left in path.parent.glob(f".{path.name}.*.tmp"):
-        left.unlink(missing_ok=True)
+    remove_leftovers(path)
 
 
 @contextmanager
