@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from weft.nn import masks
 
@@ -28,7 +31,10 @@ class TokenEmbedding(nn.Module):
             self.weight[PADDING] = 0.0
 
     def forward(self, ids: Tensor) -> Tensor:
-        vectors = F.embedding(ids, self.weight, padding_idx=PADDING, sparse=self.sparse)
+        if self._by_rows():
+            vectors: Tensor = _Lookup.apply(self.weight, ids, None)  # type: ignore[no-untyped-call]
+        else:
+            vectors = F.embedding(ids, self.weight, padding_idx=PADDING, sparse=self.sparse)
         return vectors if self.scale == 1.0 else vectors * self.scale
 
     def bag(self, ids: Tensor, mask: Tensor, weights: Tensor | None = None) -> Tensor:
@@ -36,10 +42,39 @@ class TokenEmbedding(nn.Module):
         if mask.shape != ids.shape:
             raise ValueError(f"a mask of {tuple(mask.shape)} does not fit ids of {tuple(ids.shape)}")
         shares = _shares(mask, weights, self.weight.dtype) * self.scale
-        return F.embedding_bag(ids, self.weight, mode="sum", per_sample_weights=shares, sparse=self.sparse, padding_idx=PADDING)
+        if self._by_rows() and not shares.requires_grad:
+            return _Lookup.apply(self.weight, ids, shares)  # type: ignore[no-untyped-call]
+        learning = torch.is_grad_enabled() and (self.weight.requires_grad or shares.requires_grad)
+        padding = PADDING if learning else None  # a row of zeros is no matter without gradients, and torch's faster kernels do not skip it
+        return F.embedding_bag(ids, self.weight, mode="sum", per_sample_weights=shares, sparse=self.sparse, padding_idx=padding)
+
+    def _by_rows(self) -> bool:
+        """Whether the gradient is left to the kernels in `rows`."""
+        learning = torch.is_grad_enabled() and self.weight.requires_grad and not torch.compiler.is_compiling()
+        return self.sparse and learning and self.weight.device.type == "cpu"
 
     def extra_repr(self) -> str:
         return f"vocabulary_size={self.vocabulary_size}, size={self.size}, sparse={self.sparse}"
+
+
+class _Lookup(torch.autograd.Function):
+    """table, ids (B, T) -> vectors (B, T, D), or with shares (B, T) their weighted sums (B, D); the gradient holds the rows that occur."""
+
+    @staticmethod
+    def forward(ctx: Any, table: Tensor, ids: Tensor, shares: Tensor | None) -> Tensor:
+        ctx.save_for_backward(ids, shares)
+        ctx.size = len(table)
+        return F.embedding(ids, table) if shares is None else F.embedding_bag(ids, table, mode="sum", per_sample_weights=shares)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None]:
+        from weft.nn import rows  # numba takes half a second to start
+
+        ids, shares = ctx.saved_tensors
+        if shares is None:
+            ids, upstream = ids.reshape(-1, 1), upstream.reshape(-1, upstream.shape[-1])
+        return rows.gradient(ids, shares, upstream, ctx.size), None, None
 
 
 class CountInput(nn.Module):

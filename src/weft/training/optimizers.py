@@ -57,16 +57,33 @@ class _Lazy(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         narrowed: list[_Narrowed] = []
+        aside: list[tuple[Tensor, Tensor, dict[str, Any]]] = []
+        sparse = [(parameter, group) for group in self.param_groups for parameter in self._stepped(group) if parameter.grad.is_sparse]  # type: ignore[union-attr]
         try:
-            sparse = [parameter for parameter in self._stepped() if parameter.grad.is_sparse]  # type: ignore[union-attr]
-            narrowed.extend(_narrow(parameter, self.state[parameter]) for parameter in sparse)
+            for parameter, group in sparse:
+                if self._has_kernel(parameter, group):
+                    aside.append((parameter, parameter.grad.coalesce(), group))  # type: ignore[union-attr]
+                    parameter.grad = None
+                else:
+                    narrowed.append(_narrow(parameter, self.state[parameter]))
             self._penalise()
             self._update()
             self._threshold()
+            for parameter, gradient, group in aside:
+                self._step_rows(parameter, gradient, group)
         finally:  # also on Ctrl-C: a table must never stay narrowed
             for item in narrowed:
                 _widen(item, self.state[item.parameter])
+            for parameter, gradient, _ in aside:
+                parameter.grad = gradient
         return loss
+
+    def _has_kernel(self, parameter: Tensor, group: dict[str, Any]) -> bool:
+        """Whether `_step_rows` steps this parameter's rows where they lie, faster than the narrowed tensor."""
+        return False
+
+    def _step_rows(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
+        raise AssertionError("only where there is a kernel")
 
     def _stepped(self, group: dict[str, Any] | None = None) -> list[Tensor]:
         groups = self.param_groups if group is None else [group]
@@ -117,11 +134,23 @@ class Adam(_Lazy, torch.optim.Adam):
 
     _update = inspect.unwrap(torch.optim.Adam.step)
 
+    def _has_kernel(self, parameter: Tensor, group: dict[str, Any]) -> bool:
+        return not group["weight_decay"] and _fits_adam_rows(parameter, group)  # this decay goes through the moments
+
+    def _step_rows(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
+        _step_adam_rows(parameter, gradient, group, self.state[parameter], decay=0.0)
+
 
 class AdamW(_Lazy, torch.optim.AdamW):
     """Adam that also takes ηλΘ off, outside the moments (E22)."""
 
     _update = inspect.unwrap(torch.optim.AdamW.step)
+
+    def _has_kernel(self, parameter: Tensor, group: dict[str, Any]) -> bool:
+        return _fits_adam_rows(parameter, group)
+
+    def _step_rows(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
+        _step_adam_rows(parameter, gradient, group, self.state[parameter], decay=group["lr"] * group["weight_decay"])
 
 
 @dataclass(frozen=True)
@@ -261,6 +290,24 @@ def _check_setting(key: str, setting: Setting, names: list[str]) -> None:
 
 def _has_fused_kernel(parameter: Tensor) -> bool:
     return parameter.device.type in ("cpu", "cuda") and parameter.is_floating_point()
+
+
+def _fits_adam_rows(parameter: Tensor, group: dict[str, Any]) -> bool:
+    plain = parameter.device.type == "cpu" and parameter.dtype in (torch.float32, torch.float64) and parameter.is_contiguous()
+    rows_only = parameter.dim() == 2 and parameter.grad.sparse_dim() == 1  # type: ignore[union-attr]
+    return plain and rows_only and not (group["l1"] or group["l2"] or group["amsgrad"])
+
+
+def _step_adam_rows(parameter: Tensor, gradient: Tensor, group: dict[str, Any], state: dict[str, Any], decay: float) -> None:
+    """One step of Adam in place on the rows of a coalesced gradient; `decay` is taken off them first, as a share."""
+    from weft.nn import rows  # numba takes half a second to start
+
+    if not state:  # as torch's rule begins
+        state["step"] = torch.zeros(())
+        state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
+    state["step"] += 1
+    tables, options = (parameter, state["exp_avg"], state["exp_avg_sq"]), {"betas": group["betas"], "epsilon": group["eps"]}
+    rows.adam(*tables, gradient, rate=float(group["lr"]), decay=decay, step=int(state["step"]), **options)
 
 
 def _narrow(parameter: Tensor, state: dict[str, Any]) -> _Narrowed:
