@@ -50,9 +50,7 @@ def learning_curve(splits: Splits, rung: str, plan: Plan, standing: Standing, fo
     }  # fmt: skip
 
 
-def _score(
-    part: Splits, rung: str, seed: int, settings: dict[str, Any], steps: int | None, plan: Plan, folder: Path, metric: str
-) -> float:
+def _score(part: Splits, rung: str, seed: int, settings: dict[str, Any], steps: int | None, plan: Plan, folder: Path, metric: str) -> float:
     steps = steps if RUNGS[rung].engine == "neural" else None
     expected = fingerprint(part, rung, seed, settings, steps, plan.options)
     path = folder / "curve" / f"{rung}-{len(part.train)}-{seed}.json"

@@ -120,9 +120,7 @@ class _TextEstimator(BaseEstimator):
             return [tuple(f"{one:06d}" for one in np.flatnonzero(row)) for row in targets]
         return [f"{one:06d}" for one in targets]
 
-    def _fit_network(
-        self, rung: Rung, data: Labelled, validation: Any, checkpoint: Any, resume: bool, callbacks: Sequence[Any]
-    ) -> None:
+    def _fit_network(self, rung: Rung, data: Labelled, validation: Any, checkpoint: Any, resume: bool, callbacks: Sequence[Any]) -> None:
         from weft.estimators.network import Budget, Network
 
         self._check_budget()
@@ -441,6 +439,7 @@ class TextRegressor(RegressorMixin, _TextEstimator):
     def evaluate(self, texts: Sequence[Any], labels: Sequence[Any]) -> dict[str, float]:
         """Every metric of regression, by name (mean squared and absolute error, R², Pearson, Spearman)."""
         return score_arrays("regression", self.predict(texts), list(labels), [])
+
 
 def load(folder: str | Path, *, device: str = "auto", precision: str = "auto", threads: int | None = None) -> Any:
     """The estimator of a model folder, ready to predict. Raises InputError where the folder is not one."""
