@@ -52,6 +52,7 @@ def train(
     """
     from weft.data.opening import open_splits
     from weft.saving import check_folder
+
     if model not in RUNGS:
         raise InputError(f"there is no {model!r}; there are {', '.join(RUNGS)}", "--model")
     check_folder(out)
