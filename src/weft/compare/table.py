@@ -19,7 +19,7 @@ from weft.estimators.scoring import MAIN_METRIC
 
 GAP = 2  # blanks between two columns
 # What a narrow terminal does without, the first of these first.
-EXPENDABLE = ("parameters", "size", "texts/s", "train s", "95% interval", "ms/text", "p (Holm)")
+EXPENDABLE = ("parameters", "size", "texts/s", "train s", "ms/text", "p (Holm)", "95% interval")
 BAR = 20
 Row = tuple[list[str], str]  # cells, style
 
@@ -39,7 +39,7 @@ def live_table(standing: Standing, task: str, width: int) -> Group:
             rows.append(([rung, *_figures(runs, metric), note], "bold green" if rung == best else ""))
         else:
             rows.append(([rung, *[""] * 6], "dim"))
-    return Group(_table(headings, rows, width)[0], Text(""), Text(_progress(standing), "cyan"))
+    return Group(_table(headings, rows, width)[0], Text(""), Text(_progress(standing), "cyan", no_wrap=True, overflow="ellipsis"))
 
 
 def _figures(runs: Sequence[Run], metric: str) -> list[str]:
