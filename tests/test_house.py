@@ -6,12 +6,14 @@ Each rule is tried on a small house that breaks it, so that a rule which finds n
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "weft"
+PLAN = Path(__file__).parents[1] / "docs" / "architecture.md"
 
 # What stands on which floor. A room (a folder) may import from lower floors and from itself, a single file from lower floors
 # and from other single files of its own floor. Building a new room? Give it a floor here and in docs/architecture.md.
@@ -215,6 +217,13 @@ def house() -> House:
 
 def test_every_room_has_a_floor(house):
     assert {_room(name) for name in house.paths} == set(FLOORS)
+
+
+def test_every_file_is_on_the_plan(house):
+    plan = PLAN.read_text(encoding="utf-8").split("```")[1]
+    files = {path.name for path in house.paths.values() if not path.name.startswith("__")}
+    assert {name for name in files if name not in plan} == set()
+    assert {name for name in re.findall(r"\w+\.py", plan) if name not in files} == set()
 
 
 @pytest.mark.parametrize("rule", RULES)
