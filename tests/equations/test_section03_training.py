@@ -63,11 +63,11 @@ def test_e16_on_a_quadratic_descent_converges_just_below_two_over_the_largest_cu
 
     def distance(rate: float) -> float:
         model = Linear(SIZE)
-        train(model, batches_of(inputs, targets, examples=N), SquaredError(), TrainConfig(steps=800, learning_rate=rate, **PLAIN))
+        train(model, batches_of(inputs, targets, examples=N), SquaredError(), TrainConfig(steps=400, learning_rate=rate, **PLAIN))
         return float(np.linalg.norm(model.weight.detach()[0].numpy() - least))
 
-    assert distance(0.98 * limit) < 1e-6
-    assert distance(1.02 * limit) > 1e6
+    assert distance(0.98 * limit) < 1e-4
+    assert distance(1.02 * limit) > 1e4
 
 
 def test_e17_without_zeroing_two_backward_passes_add_and_the_loop_zeroes():
