@@ -62,7 +62,7 @@ class _Lazy(torch.optim.Optimizer):
         try:
             for parameter, group in sparse:
                 if self._has_kernel(parameter, group):
-                    aside.append((parameter, parameter.grad.coalesce(), group))  # type: ignore[union-attr]
+                    aside.append((parameter, _coalesced(parameter.grad), group))  # type: ignore[arg-type]
                     parameter.grad = None
                 else:
                     narrowed.append(_narrow(parameter, self.state[parameter]))
@@ -238,11 +238,11 @@ def clip_gradients(parameters: Iterable[Tensor], maximum: float) -> Tensor:
     for parameter in parameters:
         if parameter.grad is not None:
             if parameter.grad.is_sparse:
-                parameter.grad = parameter.grad.coalesce()
+                parameter.grad = _coalesced(parameter.grad)
             gradients.append(parameter.grad.values() if parameter.grad.is_sparse else parameter.grad)
     norm = nn.utils.get_total_norm(gradients)
     factor = (maximum / (norm + 1e-6)).clamp(max=1.0)
-    for gradient in gradients:
+    for gradient in gradients if float(factor) != 1.0 else ():
         gradient.mul_(factor.to(gradient.device))
     return norm
 
@@ -310,8 +310,16 @@ def _step_adam_rows(parameter: Tensor, gradient: Tensor, group: dict[str, Any], 
     rows.adam(*tables, gradient, rate=float(group["lr"]), decay=decay, step=int(state["step"]), **options)
 
 
+def _coalesced(gradient: Tensor) -> Tensor:
+    """A sparse gradient with each row once. Where rows ascend they are so already: accumulating a gradient forgets it, and sorting costs."""
+    rows = gradient._indices()
+    if not gradient.is_coalesced() and gradient.sparse_dim() == 1 and bool((rows[0, 1:] > rows[0, :-1]).all()):
+        return gradient._coalesced_(True)
+    return gradient.coalesce()
+
+
 def _narrow(parameter: Tensor, state: dict[str, Any]) -> _Narrowed:
-    gradient = parameter.grad.coalesce()  # type: ignore[union-attr]
+    gradient = _coalesced(parameter.grad)  # type: ignore[arg-type]
     if gradient.sparse_dim() != 1:
         raise ValueError(f"a sparse gradient must be sparse in its rows alone, not in {gradient.sparse_dim()} dimensions")
     rows, full = gradient.indices()[0], parameter.detach()
