@@ -71,7 +71,7 @@ class Batch:
 
 def pad(rows: Sequence[np.ndarray], source: np.ndarray, targets: Tensor | None = None) -> Batch:
     """One batch of `rows` (ids (T,), or features (T, D)), padded with zeros to the longest, at least one column wide."""
-    lengths = np.fromiter((len(row) for row in rows), np.int64, len(rows))
+    lengths = np.fromiter(map(len, rows), np.int64, len(rows))
     longest = max(1, int(lengths.max())) if len(rows) else 1
     mask = np.arange(longest) < lengths[:, None]
     features = rows[0].ndim == 2 if len(rows) else False

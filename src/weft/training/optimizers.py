@@ -311,7 +311,7 @@ def _step_adam_rows(parameter: Tensor, gradient: Tensor, group: dict[str, Any], 
 
 
 def _coalesced(gradient: Tensor) -> Tensor:
-    """A sparse gradient with each row once. Where rows ascend they are so already: accumulating a gradient forgets it, and sorting costs."""
+    """A sparse gradient with each row once. Where rows ascend they are so already: accumulating gradients forgets it, and sorting costs."""
     rows = gradient._indices()
     if not gradient.is_coalesced() and gradient.sparse_dim() == 1 and bool((rows[0, 1:] > rows[0, :-1]).all()):
         return gradient._coalesced_(True)
