@@ -62,32 +62,49 @@ def _score(part: Splits, rung: str, seed: int, settings: dict[str, Any], steps: 
 
 
 def project(
-    sizes: list[int], scores: list[list[float]], more: int, metric: str = "accuracy", *, resamples: int = 1000, seed: int = 0
+    sizes: list[int], scores: list[list[float]], more: int, metric: str = "accuracy", *, resamples: int = 2000, seed: int = 0
 ) -> Projection | None:
-    """What `more` examples would bring by the fitted power law: mean and 95 % interval over resampled seeds (None for one seed).
+    """What `more` examples would bring by the fitted power law: mean and 95 % interval, over the seeds and the scatter about the law.
 
-    scores: of each size, one a seed. None where they are not all finite and at most 1, or of fewer than three sizes.
+    scores: of each size, one a seed. None where they are not all finite and at most 1, or of fewer than three sizes. The interval is by
+    bootstrap: seeds are drawn anew, then what the points stray from the line (Efron & Tibshirani, 1993, 9.4).
     """
     table = np.array(scores, float)
     if not np.isfinite(table).all() or (table > 1).any() or len(sizes) < 3:
         return None
     size, generator = sizes[-1] + more, np.random.default_rng(seed)
-    now, then = _extrapolate(sizes, table.mean(1), sizes[-1]), _extrapolate(sizes, table.mean(1), size)
-    gain = then - now
-    draws = table[:, generator.integers(0, table.shape[1], (resamples, table.shape[1]))].mean(2).T  # (resamples, sizes)
-    gains = np.array([_extrapolate(sizes, row, size) - _extrapolate(sizes, row, sizes[-1]) for row in draws])
-    low, high = np.quantile(gains, [0.025, 0.975]) if table.shape[1] > 1 else (np.nan, np.nan)
+    law = _Law(sizes)
+    gain = float(law.gains(law.errors(table.mean(1)[None]), size)[0])
+    seeds = table[:, generator.integers(0, table.shape[1], (resamples, table.shape[1]))].mean(2).T  # (resamples, sizes)
+    low, high = np.quantile(law.gains(law.strewn(law.errors(seeds), generator), size), [0.025, 0.975])
     mean = float(table[-1].mean() + gain)
-    interval = [float(table[-1].mean() + low), float(table[-1].mean() + high)] if np.isfinite(low) else None
     points = metric in PERCENT
     shown = [f"{100 * value:+.1f}" if points else f"{value:+.3f}" for value in (gain, low, high)]
-    spread = f" ({shown[1]} to {shown[2]})" if interval else ""
     unit = " points" if points else f" of {metric_title(metric)}"
-    sentence = f"{more} more labelled texts would bring about {shown[0]}{unit}{spread}, if the curve goes on as it has"
-    return {"size": size, "mean": mean, "interval": interval, "sentence": sentence}
+    told = f"{more} more labelled texts would bring about {shown[0]}{unit} ({shown[1]} to {shown[2]}), if the curve goes on as it has"
+    interval = [float(table[-1].mean() + low), float(table[-1].mean() + high)]
+    return {"size": size, "mean": mean, "interval": interval, "sentence": told}
 
 
-def _extrapolate(sizes: list[int], means: np.ndarray, size: int) -> float:
-    """The score at `size` examples, by least squares on log error against log size."""
-    slope, intercept = np.polyfit(np.log(sizes), np.log(np.maximum(1 - means, FLOOR)), 1)
-    return float(1 - np.exp(intercept + slope * np.log(size)))
+class _Law:
+    """log error = intercept + slope · log size by least squares, for many curves (R, sizes) at once."""
+
+    def __init__(self, sizes: list[int]) -> None:
+        self.design = np.column_stack([np.ones(len(sizes)), np.log(sizes)])  # (sizes, 2)
+        self.solve = np.linalg.pinv(self.design).T  # (sizes, 2)
+
+    def errors(self, means: np.ndarray) -> np.ndarray:
+        return np.log(np.maximum(1 - means, FLOOR))
+
+    def strewn(self, errors: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        """The fitted errors with residuals drawn from their own; two coefficients were fitted, so they are scaled up."""
+        fitted = errors @ self.solve @ self.design.T
+        residuals = (errors - fitted) * np.sqrt(errors.shape[1] / (errors.shape[1] - 2))
+        drawn = generator.integers(0, errors.shape[1], errors.shape)
+        return fitted + np.take_along_axis(residuals, drawn, axis=1)
+
+    def gains(self, errors: np.ndarray, size: int) -> np.ndarray:
+        """How much higher the score is at `size` examples than at the last size, by the law."""
+        coefficients = errors @ self.solve  # (R, 2)
+        now, then = (np.exp(coefficients @ np.array([1.0, np.log(n)])) for n in (np.exp(self.design[-1, 1]), size))
+        return now - then
