@@ -14,6 +14,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,8 @@ def against_fasttext(names: list[str], runs: int, threads: int, limit: int | Non
         texts, labels = splits.train.texts[:limit], [str(label) for label in splits.train.labels[:limit]]
         dev, truth = splits.dev.texts, [str(label) for label in splits.dev.labels]
         request = {
-            "train": list(zip(texts, labels, strict=True)), "test": list(zip(dev, truth, strict=True)), "lr": FASTTEXT_RATE, "epoch": EPOCHS,
+            "train": list(zip(texts, labels, strict=True)), "test": list(zip(dev, truth, strict=True)), "lr": FASTTEXT_RATE,
+            "epoch": EPOCHS,
             "dim": SIZE, "wordNgrams": 2, "bucket": BUCKETS, "minCount": 1, "seed": 1, "repeats": 1,
         }  # fmt: skip
         mine: dict[str, list[float]] = {"train": [], "predict": [], "accuracy": []}
@@ -156,11 +158,10 @@ def buckets(runs: int, compute: Compute, limit: int | None, steps: int) -> list[
         kinds = [Batches(ids, targets=targets, examples=50, seed=0, bucketed=flag) for flag in (True, False)]
         padding = [1 - float(each.lengths.sum()) / sum(batch.inputs.numel() for batch in each) for each in kinds]
         print(f"{model}: {100 * padding[0]:.0f} % of a bucketed batch is padding, {100 * padding[1]:.0f} % of a random one")
-        for what, measure in (
-            ("training", lambda each: train_speed(made, each, data.targets, steps)),  # noqa: B023
-            ("prediction", lambda each: predict_speed(made, each)),  # noqa: B023
-        ):
-            ours, theirs = turns(lambda: measure(kinds[0]), lambda: measure(kinds[1]), runs)  # noqa: B023
+        train_pair = [partial(train_speed, made, each, data.targets, steps) for each in kinds]
+        predict_pair = [partial(predict_speed, made, each) for each in kinds]
+        for what, pair in (("training", train_pair), ("prediction", predict_pair)):
+            ours, theirs = turns(pair[0], pair[1], runs)
             rows.append({**compared(f"{model}: {what}", "tokens/s", ours, theirs, sides), "padding": padding})
     return rows
 
