@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class InputError(ValueError):
     """The caller's input cannot be used. `str()` is one line: "place: message", or the message where there is no place.
@@ -40,3 +43,9 @@ class DivergedError(InputError):
         self.args = (what, step, batch)
         self.step = step
         self.batch = batch
+
+
+def meant(name: str, names: Iterable[str]) -> str:
+    """ " (did you mean cnn?)", of `names` the nearest to one that is not among them; "" where none is near."""
+    near = difflib.get_close_matches(name, names, n=1)
+    return f" (did you mean {near[0]}?)" if near else ""

@@ -204,7 +204,7 @@ def test_a_model_of_a_later_version(refused, tmp_path, model):
     (tmp_path / "a.txt").write_text("a film\n")
     for change, said in (
         ({"estimator": "TextPainter"}, "holds a 'TextPainter'; this version of weft knows TextClassifier, TextRegressor"),
-        ({"parameters": {**config["parameters"], "model": "mamba"}}, "no model 'mamba'"),
+        ({"parameters": {**config["parameters"], "model": "mamba"}}, "model: there is no 'mamba'"),
         ({"parameters": {**config["parameters"], "hyperdrive": 3}}, "is not what this version of weft writes"),
         ({"engine": {}}, "lacks 'kind'"),
     ):

@@ -152,7 +152,7 @@ def test_models_that_do_not_suit_the_task_are_left_out_unless_asked_for(weft_, t
         (["--models", ","], "models: there is no ''; there are majority, "),
         (["--seeds", "0"], "seeds: must be at least 1, not 0"),
         (["--seeds", "-2"], "seeds: must be at least 1"),
-        (["--seed", "-1"], "seed: must be from 0"),
+        (["--seed", "-1"], "--seed: must be from 0 to 4294967295, not -1"),
         (["--steps", "0"], "steps: must be at least 1, not 0"),
         (["--minutes", "0"], "minutes: must be a number above 0, not 0"),
         (["--trials", "0"], "trials: must be at least 1, not 0"),

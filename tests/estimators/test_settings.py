@@ -156,7 +156,7 @@ def test_a_wrong_name_lists_the_names_there_are_and_the_nearest():
         ({"learning_rate": 0}, "learning_rate: must be above 0, not 0.0"),
         ({"epochs": "-1"}, "epochs: must be above 0, not -1.0"),
         ({"l2": -0.1}, "l2: must be at least 0, not -0.1"),
-        ({"pooling": "median"}, "pooling: there is no 'median'; there are max, mean, "),
+        ({"pooling": "median"}, "pooling: there is no 'median' (did you mean mean?); there are max, mean, "),
         ({"tokenizer": "spacy"}, "tokenizer: there is no 'spacy'; there are words, whitespace, "),
         ({"encoder": "mamba"}, "encoder: there is no 'mamba'; there are bag, "),
         ({"optimizer": "lion"}, "optimizer: there is no 'lion'; there are sgd, "),

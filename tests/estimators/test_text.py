@@ -324,7 +324,7 @@ def test_data_that_cannot_be_learnt_from_are_refused(model, texts, labels, said)
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"model": "bert"}, "model: no model 'bert'; there are majority, "),
+        ({"model": "bert"}, "model: there is no 'bert'; there are majority, "),
         ({"steps": 5, "epochs": 2}, "steps: give one budget, not epochs and steps"),
         ({"steps": 0}, "steps: must be a whole number above 0, not 0"),
         ({"steps": 2.5}, "steps: must be a whole number above 0, not 2.5"),

@@ -14,7 +14,7 @@ from weft.cli import options
 from weft.cli.output import console, print_json
 from weft.compare.results import Results
 from weft.compare.wording import best_rung, reported
-from weft.errors import InputError
+from weft.errors import InputError, meant
 from weft.estimators.rungs import RUNGS
 
 
@@ -55,6 +55,7 @@ def compare(
     folder = out or Path(f"weft-compare-{Path(data).name.split('.')[0]}")
     if folder.exists() and not folder.is_dir():
         raise InputError("is a file; the comparison writes a folder", str(folder))
+    options.check_seed(seed)
     splits, note = open_splits(data, valid=valid, test=test, seed=seed, **options.columns(text_column, pair_column, label_column, task))
     from weft.compare.ladder import Plan, suits  # scikit-learn and torch: after what can be wrong with the file
     from weft.compare.study import run_study
@@ -87,6 +88,6 @@ def _settings(pairs: list[str] | None) -> dict[str, dict[str, str]]:
         rung, dot, name = key.partition(".")
         rung = rung.replace("_", "-")
         if dot and rung not in RUNGS:
-            raise InputError(f"there is no model {rung!r}; there are {', '.join(RUNGS)}", "--set")
+            raise InputError(f"there is no model {rung!r}{meant(rung, RUNGS)}; there are {', '.join(RUNGS)}", "--set")
         chosen.setdefault(rung if dot else "", {})[name if dot else key] = value
     return chosen

@@ -41,6 +41,12 @@ def columns(text_column: str | None, pair_column: str | None, label_column: str 
     return {"text_column": number(text_column), "pair_column": number(pair_column), "label_column": number(label_column), "task": task}
 
 
+def check_seed(seed: int) -> None:
+    """Raises InputError for a seed that NumPy would not take."""
+    if not 0 <= seed < 2**32:
+        raise InputError(f"must be from 0 to {2**32 - 1}, not {seed}", "--seed")
+
+
 def settings(pairs: list[str] | None) -> dict[str, str]:
     """["filters=200"] → {"filters": "200"}. Raises InputError where there is no `=`."""
     chosen = {}

@@ -11,7 +11,7 @@ import typer
 
 from weft.cli import options
 from weft.cli.output import console, metrics_table, print_json
-from weft.errors import InputError
+from weft.errors import InputError, meant
 from weft.estimators.rungs import RUNGS
 
 log = logging.getLogger("weft")
@@ -54,7 +54,8 @@ def train(
     from weft.saving import check_folder
 
     if model not in RUNGS:
-        raise InputError(f"there is no {model!r}; there are {', '.join(RUNGS)}", "--model")
+        raise InputError(f"there is no {model!r}{meant(model, RUNGS)}; there are {', '.join(RUNGS)}", "--model")
+    options.check_seed(seed)
     check_folder(out)
     chosen = options.columns(text_column, pair_column, label_column, task)
     splits, note = open_splits(data, valid=valid, test=test, test_share=0.0, seed=seed, **chosen)

@@ -20,7 +20,7 @@ from weft import __version__
 from weft.compare.runs import Run, carry_out, estimator_for, fingerprint, keep, kept
 from weft.compare.tuning import best_trial
 from weft.data.examples import Splits, Table
-from weft.errors import InputError
+from weft.errors import InputError, meant
 from weft.estimators.baselines import SEEDED
 from weft.estimators.rungs import RUNGS
 from weft.estimators.settings import known_settings, typed_settings, unknown
@@ -54,7 +54,7 @@ class Plan:
             raise InputError("name at least one model", "models")
         for rung in self.rungs:
             if rung not in RUNGS:
-                raise InputError(f"there is no {rung!r}; there are {', '.join(RUNGS)}", "models")
+                raise InputError(f"there is no {rung!r}{meant(rung, RUNGS)}; there are {', '.join(RUNGS)}", "models")
         object.__setattr__(self, "rungs", tuple(rung for rung in RUNGS if rung in self.rungs))
         if not self.seeds:
             raise InputError("must be at least 1, not 0", "seeds")

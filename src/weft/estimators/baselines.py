@@ -61,8 +61,17 @@ def checked_settings(kind: str, settings: Mapping[str, Any] | None) -> dict[str,
         if name not in merged:
             known = ", ".join(merged) or "none"
             raise InputError(f"{kind} has no setting {name!r}; it has: {known}")
-        merged[name] = _checked(kind, name, coerce(name, value, merged[name]) if isinstance(value, str) else value, merged[name])
+        merged[name] = _checked(kind, name, value, merged[name])
     return merged
+
+
+def read_settings(kind: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as they are typed, texts, in the types that they have; a name that `kind` does not know is left as it is."""
+    defaults = DEFAULTS.get(kind, {})
+    return {
+        name: coerce(name, value, defaults[name]) if isinstance(value, str) and name in defaults else value
+        for name, value in settings.items()
+    }
 
 
 def _checked(kind: str, name: str, value: Any, default: Any) -> Any:

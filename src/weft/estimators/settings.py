@@ -5,15 +5,14 @@ A setting nobody knows is refused with the names that exist; texts from the comm
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, get_type_hints
 
 from weft.data.tokenizers import TOKENIZERS
-from weft.errors import InputError
-from weft.estimators.baselines import checked_settings
+from weft.errors import InputError, meant
+from weft.estimators.baselines import checked_settings, read_settings
 from weft.estimators.rungs import RUNGS
 from weft.estimators.values import coerce
 from weft.losses import LOSSES
@@ -116,7 +115,7 @@ def known_settings(rung: str) -> set[str]:
 def typed_settings(rung: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings in the rung's types. Raises InputError for one that it does not have or that cannot have its value."""
     if RUNGS[rung].engine == "baseline":
-        resolved = checked_settings(rung, {**RUNGS[rung].settings, **settings})
+        resolved = checked_settings(rung, {**RUNGS[rung].settings, **read_settings(rung, settings)})
     else:
         resolved = resolve(RUNGS[rung].settings, settings).flat
     return {name: resolved[name] for name in settings}
@@ -124,9 +123,8 @@ def typed_settings(rung: str, settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def unknown(setting: str, known: Iterable[str]) -> InputError:
     """The refusal of a setting that a model does not have, with those that it has."""
-    near = difflib.get_close_matches(setting, known, n=1)
-    meant = f" (did you mean {near[0]}?)" if near else ""
-    return InputError(f"no such setting for this model{meant}; there are {', '.join(sorted(known)) or 'none'}", setting)
+    names = sorted(known)
+    return InputError(f"no such setting for this model{meant(setting, names)}; there are {', '.join(names) or 'none'}", setting)
 
 
 def _layered(layers: Iterable[Mapping[str, Any] | None]) -> dict[str, Any]:
@@ -146,7 +144,8 @@ def _layered(layers: Iterable[Mapping[str, Any] | None]) -> dict[str, Any]:
 def _bounded(name: str, value: Any) -> Any:
     """The value, if such a setting can have it."""
     if name in CHOICES and value not in CHOICES[name]:
-        raise InputError(f"there is no {value!r}; there are {', '.join(choice for choice in CHOICES[name] if choice)}", name)
+        there = [choice for choice in CHOICES[name] if choice]
+        raise InputError(f"there is no {value!r}{meant(str(value), there)}; there are {', '.join(there)}", name)
     for one in value if isinstance(value, tuple) else () if value is None else (value,):
         if name in AT_LEAST and one < AT_LEAST[name]:
             raise InputError(f"must be at least {AT_LEAST[name]}, not {one}", name)

@@ -15,8 +15,8 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils import check_random_state
 
 from weft import __version__
-from weft.errors import InputError
-from weft.estimators.baselines import Baseline
+from weft.errors import InputError, meant
+from weft.estimators.baselines import Baseline, read_settings
 from weft.estimators.inputs import Labelled, as_labels, hold_out, labelled, split_pairs
 from weft.estimators.rungs import RUNGS, Rung
 from weft.estimators.scoring import MAIN_METRIC, score_arrays
@@ -108,7 +108,7 @@ class _TextEstimator(BaseEstimator):
             log.warning("%s is trained by scikit-learn to its end: %s not used", rung.name, said)
         if self.settings is not None and not isinstance(self.settings, Mapping):
             raise InputError(f"must be names and values, not {self.settings!r:.60}", "settings")
-        self.engine_: Any = Baseline(rung.name, {**rung.settings, **(self.settings or {})}, self.seed_)
+        self.engine_: Any = Baseline(rung.name, {**rung.settings, **read_settings(rung.name, self.settings or {})}, self.seed_)
         self.engine_.fit(data.texts, self._codes(self._targets(data.labels)), task=self.task_, pairs=data.pairs)
         self.history_ = None
 
@@ -186,7 +186,7 @@ class _TextEstimator(BaseEstimator):
 
     def _rung(self) -> Rung:
         if self.model not in RUNGS:
-            raise InputError(f"no model {self.model!r}; there are {', '.join(RUNGS)}", "model")
+            raise InputError(f"there is no {self.model!r}{meant(str(self.model), RUNGS)}; there are {', '.join(RUNGS)}", "model")
         return RUNGS[self.model]
 
     def _settings(self, rung: Rung) -> Any:
