@@ -10,7 +10,7 @@ import hashlib
 import itertools
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -71,15 +71,26 @@ class Batch:
 
 def pad(rows: Sequence[np.ndarray], source: np.ndarray, targets: Tensor | None = None) -> Batch:
     """One batch of `rows` (ids (T,), or features (T, D)), padded with zeros to the longest, at least one column wide."""
-    lengths = np.fromiter(map(len, rows), np.int64, len(rows))
-    longest = max(1, int(lengths.max())) if len(rows) else 1
-    mask = np.arange(longest) < lengths[:, None]
-    features = rows[0].ndim == 2 if len(rows) else False
-    shape = (len(rows), longest, rows[0].shape[1]) if features else (len(rows), longest)
-    inputs = np.zeros(shape, np.float32 if features else np.int64)
-    if lengths.sum():
-        inputs[mask] = np.concatenate([row for row in rows if len(row)])
-    return Batch(torch.from_numpy(inputs), torch.from_numpy(mask), targets, torch.from_numpy(source.astype(np.int64)))
+    inputs, mask = _Rows(rows).padded(np.arange(len(rows)))
+    return Batch(inputs, mask, targets, torch.from_numpy(source.astype(np.int64)))
+
+
+class _Rows:
+    """Rows end to end in one array, so that a batch is cut out of it in a few operations however many rows it has."""
+
+    def __init__(self, rows: Sequence[np.ndarray]) -> None:
+        self.lengths = np.fromiter(map(len, rows), np.int64, len(rows))
+        self.starts = np.cumsum(self.lengths) - self.lengths
+        self.flat = np.concatenate([row for row in rows if len(row)] or [*rows[:1]] or [np.zeros(0, np.int64)])
+
+    def padded(self, index: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Of these rows: inputs (B, T) or (B, T, D), zeros beyond the end of each, and the mask (B, T); T of the longest, at least 1."""
+        lengths = self.lengths[index]
+        columns = np.arange(max(1, int(lengths.max(initial=0))))
+        mask = columns < lengths[:, None]
+        inputs = np.zeros((*mask.shape, *self.flat.shape[1:]), np.float32 if self.flat.ndim == 2 else np.int64)
+        inputs[mask] = self.flat[(self.starts[index][:, None] + columns)[mask]]
+        return torch.from_numpy(inputs), torch.from_numpy(mask)
 
 
 class Batches:
@@ -114,10 +125,8 @@ class Batches:
                 raise ValueError(f"{len(rows)} rows but {len(other)} {name}")
         self.rows, self.pairs = _cut(rows, maximum_length), None if pairs is None else _cut(pairs, maximum_length)
         self.targets, self.examples, self.tokens, self.seed, self.bucketed = targets, examples, tokens, seed, bucketed
-        lengths = np.fromiter((len(row) for row in self.rows), np.int64, len(rows))
-        if self.pairs is not None:
-            lengths = np.maximum(lengths, np.fromiter((len(row) for row in self.pairs), np.int64, len(rows)))
-        self.lengths = np.maximum(lengths, 1)
+        self._rows, self._pairs = _Rows(self.rows), None if self.pairs is None else _Rows(self.pairs)
+        self.lengths = np.maximum(self._rows.lengths, 1 if self._pairs is None else np.maximum(self._pairs.lengths, 1))
         self._last: tuple[int, list[np.ndarray]] | None = None  # the order asked for last: a loop asks for the same one at every step
 
     def __len__(self) -> int:
@@ -161,11 +170,10 @@ class Batches:
 
     def gather(self, index: np.ndarray) -> Batch:
         """The batch of exactly these examples."""
-        targets = None if self.targets is None else self.targets[torch.from_numpy(index)]
-        batch = pad([self.rows[i] for i in index], index, targets)
-        if self.pairs is not None:
-            batch = replace(batch, pair=pad([self.pairs[i] for i in index], index))
-        return batch
+        source = torch.from_numpy(index.astype(np.int64))
+        targets = None if self.targets is None else self.targets[source]
+        pair = None if self._pairs is None else Batch(*self._pairs.padded(index), None, source)
+        return Batch(*self._rows.padded(index), targets, source, pair)
 
     def fingerprint(self) -> str:
         """A digest of what is walked and how: rows, pairs, targets, budget, seed. Equal ones give equal batches."""

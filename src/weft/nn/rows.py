@@ -36,7 +36,7 @@ def gradient(ids: Tensor, shares: Tensor | None, upstream: Tensor, size: int) ->
     # contiguous, as another layout would be compiled anew
     lookups, factors, flat = (tensor.detach().contiguous().numpy() for tensor in (ids, shares, upstream))
     place = np.empty(size, np.int32)
-    rows = np.sort(_distinct(lookups, place))
+    rows = np.sort(_distinct(lookups, place)).astype(np.int64)
     sums = torch.from_numpy(_joined(lookups, factors, flat, rows, place))
     indices = torch.from_numpy(rows)[None]
     return torch.sparse_coo_tensor(indices, sums, (size, sums.shape[1]), is_coalesced=True, check_invariants=False)
@@ -71,7 +71,7 @@ def _distinct(ids: np.ndarray, place: np.ndarray) -> np.ndarray:
 
     `place`, as long as the table, may hold anything.
     """
-    rows = np.empty(ids.size, np.int64)
+    rows = np.empty(ids.size, np.int32)  # sorted twice as fast as 64 bits
     count = 0
     for i in range(ids.shape[0]):
         for j in range(ids.shape[1]):
