@@ -54,7 +54,7 @@ def test_padding_of_features():
     assert batch.mask.tolist() == [[True, True], [True, False]]
     assert pad([np.zeros((0, 3))] * 2, np.arange(2)).inputs.tolist() == [[[0.0] * 3]] * 2
     walked = list(Batches([rows[1], np.zeros((0, 3)), rows[0]], examples=2))
-    assert [batch.inputs[..., 0].tolist() for batch in walked] == [[[0.0], [9.0]], [[7.0, 7.0]]]
+    assert [batch.inputs[..., 0].tolist() for batch in walked] == [[[9.0], [0.0]], [[7.0, 7.0]]]
 
 
 def test_a_batch_of_nothing():
