@@ -6,9 +6,9 @@ import shutil
 from dataclasses import asdict
 
 import pytest
-from tiny import NEURAL, corpus, network, weights
+from tiny import BF16, NEURAL, corpus, network, weights
 
-from weft.estimators.network import Budget
+from weft.estimators.network import Budget, Network
 from weft.training.checkpoint import load_checkpoint
 
 STEPS = 12  # of batches of 7 of 32 examples: two epochs and a part; a check every 3 steps
@@ -108,6 +108,13 @@ def test_tables_updated_by_rows(rung, tmp_path, monkeypatch):
         assert_resumes_exactly(whole, rung, tmp_path / "checkpoint", step, Killed())
 
 
+@pytest.mark.parametrize("rung", ["cnn", "bilstm", "transformer"])
+def test_in_bf16_too(rung, tmp_path):
+    whole = run(rung, compute=BF16)
+    for step in (2, 7):
+        assert_resumes_exactly(whole, rung, tmp_path / "checkpoint", step, Killed(), compute=BF16)
+
+
 def test_again_and_again(tmp_path):
     whole, path = run("cnn"), tmp_path / "checkpoint"
     for step in (2, 4, 5, 6, 10, 12):
@@ -134,3 +141,19 @@ def test_without_a_checkpoint_resuming_is_starting(tmp_path):
 
 def test_checkpoints_change_nothing(tmp_path):
     assert run("attention-lstm", tmp_path / "checkpoint") == run("attention-lstm")
+
+
+def test_minutes_become_steps_once(tmp_path, monkeypatch):
+    """A budget in minutes is measured at the start; a resumed run keeps the steps it was given, however fast the machine is now."""
+
+    def run_for_minutes(seconds_a_step, callbacks=(), resume=False):
+        monkeypatch.setattr(Network, "seconds_per_step", lambda *_: seconds_a_step)
+        made = network("cnn", dropout=0.3, batch_size=7, checks=4)
+        history = made.fit(DATA, DEV, Budget(minutes=0.1), checkpoint=tmp_path / "checkpoint", resume=resume, callbacks=list(callbacks))
+        return weights(made.model), history.steps, history.checks
+
+    whole = run_for_minutes(0.5)
+    assert whole[1] == 12
+    with pytest.raises(Killed):
+        run_for_minutes(0.5, [at(7, Killed())])
+    assert run_for_minutes(0.1, resume=True) == whole

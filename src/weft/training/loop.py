@@ -307,12 +307,12 @@ class _Run:
         """Takes up a run where its checkpoint left it."""
         saved = load_checkpoint(path)
         try:
-            for name, value in asdict(self.config).items():
-                if (before := saved["config"].get(name)) != value:
-                    raise InputError(f"this checkpoint was made with {name}={before!r}, not {value!r}; start without --resume", str(path))
             for what, digest in self.about.items():
                 if saved["about"].get(what) != digest:
                     raise InputError(f"this checkpoint is of {what}; start without --resume", str(path))
+            for name, value in asdict(self.config).items():
+                if (before := saved["config"].get(name)) != value:
+                    raise InputError(f"this checkpoint was made with {name}={before!r}, not {value!r}; start without --resume", str(path))
             self.model.load_state_dict(saved["model"])
             self.optimizer.load_state_dict(saved["optimizer"])
             self.best, self.state, self.stopping = saved["best"], _State(**saved["state"]), EarlyStopping(**saved["stopping"])
