@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+BAR = 16  # columns of a progress bar
 LOWER_IS_BETTER = frozenset({"loss", "log_loss", "mean_squared_error", "mean_absolute_error", "calibration_error", "perplexity"})
 
 
@@ -89,7 +90,7 @@ class ProgressBar:
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
         done, note = TextColumn("{task.completed}/{task.total}"), TextColumn("{task.fields[note]}")
-        columns = (TextColumn("{task.description}"), BarColumn(), done, TimeRemainingColumn(), note)
+        columns = (TextColumn("{task.description}"), BarColumn(bar_width=BAR), done, TimeRemainingColumn(compact=True), note)
         self.progress = Progress(*columns, console=console, transient=True)
         self.title, self.note, self.smooth = title, "", math.nan
         self.task: Any = None  # made at the first step, which tells how many there are
@@ -110,6 +111,10 @@ class ProgressBar:
             loss = sum(moment.losses.values())
             self.smooth = loss if math.isnan(self.smooth) else 0.95 * self.smooth + 0.05 * loss
         if moment.metrics:
-            self.note = "  ".join(f"dev {name} {value:.4g}" for name, value in moment.metrics.items())
+            name, value = next(iter(moment.metrics.items()))
+            self.note = f"  dev {name} {value:.4g}"
         speed = (moment.step - self.first) / max(1e-9, time.monotonic() - self.started)
-        self.progress.update(self.task, completed=moment.step, note=f"loss {self.smooth:.3f}  {speed:.1f} steps/s  {self.note}")
+        note = f"loss {self.smooth:.3f}  {speed:.1f} steps/s{self.note}"
+        # what is too long for the line is cut here: rich would take from every column, the time left too
+        room = self.progress.console.width - len(f"{self.title} {moment.steps}/{moment.steps} 0:00:00 ") - BAR - 1
+        self.progress.update(self.task, completed=moment.step, note=note[: max(0, room)])
