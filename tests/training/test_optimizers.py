@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import importlib.util
 import json
+import subprocess
 import sys
 
 import pytest
@@ -346,6 +347,28 @@ def test_closures_and_hooks_are_called_once(monkeypatch):
 
     assert optimizer.step(closure) > 0
     assert calls == ["before", "closure", "after"]
+
+
+def test_no_step_loads_torchs_compiler():
+    """Loading it takes a second or more, which every `weft train` would wait for."""
+    script = """
+import sys, torch
+if "torch._dynamo" in sys.modules:
+    sys.exit("torch loads it itself")
+from weft.training.optimizers import OPTIMIZERS, make_optimizer
+for name in OPTIMIZERS:
+    model = torch.nn.Linear(3, 2)
+    optimizer = make_optimizer(model, name)
+    model(torch.ones(1, 3)).sum().backward()
+    optimizer.step()
+    optimizer.load_state_dict(optimizer.state_dict())
+    optimizer.zero_grad()
+print("torch._dynamo" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    if "torch loads it itself" in done.stderr:
+        pytest.skip("torch loads its compiler when it is imported")
+    assert done.stdout.strip() == "False", done.stderr
 
 
 def test_torchs_schedulers_accept_it():

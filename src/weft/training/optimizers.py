@@ -49,6 +49,12 @@ class _Lazy(torch.optim.Optimizer):
 
     _update: Callable[..., Any]
 
+    # without torch's guard against tracing, whose first call loads its compiler: a second or more before the first step
+    add_param_group = inspect.unwrap(torch.optim.Optimizer.add_param_group)
+    zero_grad = inspect.unwrap(torch.optim.Optimizer.zero_grad)
+    state_dict = inspect.unwrap(torch.optim.Optimizer.state_dict)
+    load_state_dict = inspect.unwrap(torch.optim.Optimizer.load_state_dict)
+
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One update. Penalties are added to the gradients in place: zero them before the next backward pass."""
