@@ -3,7 +3,7 @@
 bag: our `bag` and fastText's supervised classifier on the same texts, split at white space for both, with the same epochs, vector size and
 bigram buckets, each at a rate that suits it, fixed below (ours chosen on development data); texts in, labels out. Predicted in bulk are
 all texts there are. buckets: our `bilstm` and `transformer` on rows of similar length against rows at random, each batch padded to its own
-longest. precision: fp32 against bf16 on a Transformer of 4 layers × 256.
+longest, in the precision that weft chooses here. precision: fp32 against bf16 on a Transformer of 4 layers × 256.
 
 The two sides take turns (A B A B …), so that a machine that slows down slows both; a ratio is the median over the turns. Start-up (imports,
 the peer's environment, a first turn that warms up and compiles) is told apart from the work. The test set is read once, at the end, with
@@ -232,10 +232,14 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a slice of the data and few steps: to see that it runs")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/out/classify.json"))
     options = parser.parse_args()
+    wanted = options.only.split(",")
+    if unknown := sorted(set(wanted) - {"bag", "buckets", "precision"}):
+        parser.error(f"--only takes bag, buckets and precision, not {', '.join(unknown)}")
     compute = choose(threads=options.threads)
     limit, steps = (400, 6) if options.quick else (None, 40)
-    results: dict[str, Any] = {"machine": {**machine(f"{compute.threads} threads"), "torch": torch.__version__}}
-    wanted = options.only.split(",")
+    results: dict[str, Any] = {
+        "machine": {**machine(f"{compute.threads} threads"), "torch": torch.__version__, "precision": compute.precision}
+    }
     if "bag" in wanted:
         results["bag"] = against_fasttext(options.data.split(","), options.runs, options.threads, limit)
     if "buckets" in wanted:

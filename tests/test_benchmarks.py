@@ -1,0 +1,78 @@
+"""benchmarks/classify.py runs from its arguments to its JSON, on texts made here, without a peer; what it times is not looked at."""
+
+from __future__ import annotations
+
+import importlib
+import random
+import sys
+from pathlib import Path
+
+import pytest
+
+from weft.data import datasets
+from weft.data.examples import Example, Splits, Table
+from weft.files import read_json
+
+FOLDER = Path(__file__).parents[1] / "benchmarks"
+
+
+def table(count: int, seed: int) -> Table:
+    """Texts of 1 to 20 words, of which one tells the class."""
+    draw = random.Random(seed)
+    texts = [" ".join(f"w{draw.randrange(30)}" for _ in range(draw.randrange(1, 20))) for _ in range(count)]
+    return Table(
+        [Example(f"{text} {'good' if i % 2 else 'bad'}", str(i % 2)) for i, text in enumerate(texts)], "classification", "made", {}, []
+    )
+
+
+@pytest.fixture
+def classify(monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    monkeypatch.setattr(datasets, "load", lambda name: Splits(table(300, 0), table(60, 1), table(60, 2)))
+    yield importlib.import_module("classify")
+    for name in ("classify", "peers"):
+        sys.modules.pop(name, None)
+
+
+def test_length_buckets_from_arguments_to_json(classify, monkeypatch, tmp_path, capsys):
+    out = tmp_path / "folder" / "results.json"
+    monkeypatch.setattr(sys, "argv", ["classify.py", "--quick", "--only", "buckets", "--runs", "1", "--threads", "1", "--out", str(out)])
+    classify.main()
+    results, printed = read_json(out), capsys.readouterr().out
+    assert {"processor", "cores", "torch", "precision"} <= set(results["machine"])
+    rows = results["buckets"]
+    assert [row["what"] for row in rows] == [
+        f"{model}: {what}" for model in ("bilstm", "transformer") for what in ("training", "prediction")
+    ]
+    for row in rows:
+        bucketed, random_order = row["padding"]
+        assert 0 <= bucketed < random_order < 1
+        assert 0 < row["least"] <= row["ratio"] <= row["most"]
+        assert f"| {row['what']} | tokens/s |" in printed
+
+
+def test_a_part_that_is_not_there_is_refused(classify, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["classify.py", "--only", "bags"])
+    with pytest.raises(SystemExit):
+        classify.main()
+    assert "bags" in capsys.readouterr().err
+
+
+def test_a_ratio_is_the_median_of_the_turns(classify):
+    row = classify.compared("made", "x/s", [10.0, 30.0, 20.0], [10.0, 10.0, 5.0], ("a", "b"))
+    assert (row["first"], row["second"]) == (20, 10)
+    assert (row["ratio"], row["least"], row["most"]) == (3, 1, 4)
+
+
+def test_two_sides_take_turns_and_the_first_turn_warms_up(classify):
+    told: list[str] = []
+
+    def side(name):
+        def measure():
+            told.append(name)
+            return float(len(told))
+
+        return measure
+
+    assert classify.turns(side("a"), side("b"), 2) == ([3, 5], [4, 6])
+    assert told == ["a", "b"] * 3
