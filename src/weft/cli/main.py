@@ -55,6 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     WEFT_TRACEBACK=1 shows the traceback of an error that is not the caller's.
     """
+    # Threads that spin while they wait for one another take four times as long where other work has the cores (60 steps of a CNN on two
+    # busy cores: 40 s, asleep 10 s), and gain nothing on idle ones. OpenMP reads this when torch is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # half a surrogate in a text must not end the run
