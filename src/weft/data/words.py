@@ -9,6 +9,7 @@ import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from itertools import chain, islice
 from threading import Lock
 from typing import Any, ClassVar, Self
@@ -51,6 +52,7 @@ NONBLANK = r"\S+"
 _BLANKLESS = re.compile(NONBLANK)
 HASHING_BUCKETS = 1 << 15
 _MEMO_SIZE = 1 << 20  # pieces, of 64 characters on average
+_known_hash = lru_cache(1 << 16)(word_hash)  # the same marks and words come in many pieces
 _Numbers = tuple[tuple[int, ...], tuple[int, ...]]  # the ids of a piece's tokens; their hashes, where n-grams need them
 
 
@@ -221,7 +223,7 @@ class WordTokenizer:
         self._pieces.learn(list(pieces), [self._numbers(tokens) for tokens in cut])  # these texts are what is encoded next
 
     def _numbers(self, tokens: list[str]) -> _Numbers:
-        return tuple(map(self._id, tokens)), tuple(map(word_hash, tokens)) if self.ngrams > 1 else ()
+        return tuple(map(self._id, tokens)), tuple(map(_known_hash, tokens)) if self.ngrams > 1 else ()
 
     def _normal(self, token: str) -> str:
         if token.isascii():  # composed, straight and without soft hyphens as it stands
