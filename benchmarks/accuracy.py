@@ -1,8 +1,8 @@
 """What the models score on public data: `python benchmarks/accuracy.py trec mr sst2 ag-news --models cnn,bilstm --seeds 3`.
 
 Settings are the ladder's own, with what SETTINGS says for a dataset; both were chosen on development data (a tenth of train; SST-2's
-own), never on a test set; docs/results.md names what was read twice. trec and ag-news: trained on all of train for a fixed number of epochs, the last weights
-kept, tested once. mr: ten folds, trained on nine of them. sst2: GLUE's phrases, the best weights on dev, tested once.
+own), never on a test set; docs/results.md names what was read twice. trec and ag-news: trained on all of train for a fixed number of
+epochs, the last weights kept. mr: ten folds, trained on nine of them. sst2: GLUE's phrases, the best weights on dev.
 Finished trainings are kept in --out and not repeated. Markdown on stdout, everything in OUT/accuracy.json.
 """
 
