@@ -28,6 +28,7 @@ FLOORS = {
     "models": 3,
     "saving": 5,
     "training": 6,
+    "vectors": 7,
     "estimators": 8,
     "compare": 9,
     "cli": 10,
