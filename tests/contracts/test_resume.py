@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import asdict
+from types import SimpleNamespace
 
 import pytest
-from tiny import BF16, NEURAL, corpus, network, weights
+from tiny import BF16, CASES, VECTORS, corpus, network, weights
 
+from weft.errors import InputError
 from weft.estimators.network import Budget, Network
+from weft.estimators.vectors import Vectors
 from weft.training.checkpoint import load_checkpoint
 
 STEPS = 12  # of batches of 7 of 32 examples: two epochs and a part; a check every 3 steps
@@ -43,7 +46,7 @@ def assert_resumes_exactly(whole, rung, path, step, error, check=False, **option
     path.unlink(missing_ok=True)
 
 
-@pytest.mark.parametrize("rung", NEURAL)
+@pytest.mark.parametrize("rung", CASES)
 def test_killed_and_resumed(rung, tmp_path):
     whole = run(rung)
     assert len(whole[1]["checks"]) == 4
@@ -51,7 +54,7 @@ def test_killed_and_resumed(rung, tmp_path):
         assert_resumes_exactly(whole, rung, tmp_path / "checkpoint", step, Killed())
 
 
-@pytest.mark.parametrize("rung", NEURAL)
+@pytest.mark.parametrize("rung", CASES)
 def test_interrupted_and_resumed(rung, tmp_path):
     """Ctrl-C leaves the very step it came after."""
     whole, path = run(rung), tmp_path / "checkpoint"
@@ -100,7 +103,18 @@ def test_whatever_the_settings(settings, tmp_path):
         assert_resumes_exactly(whole, "lstm", tmp_path / "checkpoint", step, Killed(), **settings)
 
 
-@pytest.mark.parametrize("rung", ["bag", "lstm"])
+def test_other_word_vectors_are_not_gone_on_with(tmp_path):
+    path = tmp_path / "checkpoint"
+    with pytest.raises(Killed):
+        run("cnn, non-static", path, callbacks=[at(7, Killed())])
+    for other in (SimpleNamespace(**{**vars(VECTORS), "vectors": VECTORS.vectors * 2}), None):
+        made = network("cnn, non-static", dropout=0.3, batch_size=7, checks=4, data=DATA, embedding_size=VECTORS.vectors.shape[1])
+        made.vectors = None if other is None else Vectors(other)
+        with pytest.raises(InputError, match="is of other word vectors; start without --resume"):
+            made.fit(DATA, DEV, Budget(steps=STEPS), checkpoint=path, resume=True)
+
+
+@pytest.mark.parametrize("rung", ["bag", "lstm", "bag, multichannel", "cnn, non-static", "cnn, multichannel"])
 def test_tables_updated_by_rows(rung, tmp_path, monkeypatch):
     monkeypatch.setattr("weft.estimators.network.LAZY_ROWS", 1)
     whole = run(rung)

@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from tiny import KINDS, NEURAL, corpus, probes, small
+from tiny import CASES, KINDS, corpus, probes, rung_of, small, vectors_of
 
 import weft
 from weft import TextClassifier, TextRegressor
@@ -26,7 +26,9 @@ def fitted(rung: str, kind: str, precision: str = "fp32"):
         "number": lambda: (3 + 10 * data.targets.astype(float)).tolist(),
     }[kind]()
     kind_of = TextRegressor if kind == "number" else TextClassifier
-    estimator = kind_of(rung, small(rung), steps=2, validation_fraction=0, precision=precision, threads=1)
+    estimator = kind_of(
+        rung_of(rung), small(rung), vectors=vectors_of(rung), steps=2, validation_fraction=0, precision=precision, threads=1
+    )
     return estimator.fit(together[0], labels), together[1]
 
 
@@ -36,7 +38,7 @@ def answers(estimator, texts) -> list:
     return [estimator.decision_function(texts), estimator.predict_proba(texts), estimator.predict(texts)]
 
 
-@pytest.mark.parametrize("rung,kind", [(rung, kind) for rung in NEURAL for kind in KINDS])
+@pytest.mark.parametrize("rung,kind", [(rung, kind) for rung in CASES for kind in KINDS])
 def test_loaded_is_as_saved(rung, kind, tmp_path):
     estimator, texts = fitted(rung, kind)
     estimator.save(tmp_path / "model")
@@ -51,7 +53,7 @@ def test_loaded_is_as_saved(rung, kind, tmp_path):
         assert (again / name).read_bytes() == (tmp_path / "model" / name).read_bytes()
 
 
-@pytest.mark.parametrize("rung", NEURAL)
+@pytest.mark.parametrize("rung", CASES)
 def test_in_bf16_too(rung, tmp_path):
     estimator, texts = fitted(rung, "classes", precision="bf16")
     loaded = weft.load(estimator.save(tmp_path / "model"), precision="bf16", threads=1)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import ranks
 import torch
-from tiny import KINDS, NEURAL, corpus, network
+from tiny import CASES, KINDS, corpus, network
 
 from weft.losses import CrossEntropy
 from weft.training.loop import TrainConfig, train
@@ -40,7 +40,7 @@ def assert_same(one, other) -> None:
         assert gradient.any(), name
 
 
-@pytest.mark.parametrize("rung,kind", [(rung, kind) for rung in NEURAL for kind in KINDS])
+@pytest.mark.parametrize("rung,kind", [(rung, kind) for rung in CASES for kind in KINDS])
 def test_micro_batches_are_one_batch(rung, kind):
     data = corpus(kind, count=11)
     whole, *parts = (one_step(network(rung, kind, dropout=0.0), data, parts) for parts in (1, 3, 4, 11, 50))

@@ -1,4 +1,4 @@
-"""`python fits.py`: fits every neural rung as a user would and prints, as JSON, the digest of what each became."""
+"""`python fits.py`: fits every neural rung, some from word vectors too, as a user would, and prints digests of what they became as JSON."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ import json
 import random
 from typing import Any
 
-from tiny import NEURAL, WORDS, small
+from tiny import CASES as RUNGS
+from tiny import WORDS, rung_of, small, vectors_of
 
 from weft import TextClassifier
 
 CASES: dict[str, dict[str, Any]] = {
-    **{rung: {"model": rung} for rung in NEURAL},
+    **{rung: {"model": rung} for rung in RUNGS},
     "labels as sets": {"model": "cnn", "several": True},
     "a BPE tokenizer": {"model": "cnn", "tokenizer": "bpe", "maximum_size": 300},
     "another seed": {"model": "cnn", "random_state": 1},
@@ -29,7 +30,8 @@ def fitted(case: str) -> Any:
     labels: list[Any] = [draw.choice(names[:3]) for _ in texts]
     if options.pop("several", False):
         labels = [set(draw.sample(names, draw.randint(0, 3))) for _ in texts]
-    settings = small(options["model"], dropout=0.3)
+    case = options.pop("model")
+    settings, options["model"], options["vectors"] = small(case, dropout=0.3), rung_of(case), vectors_of(case)
     settings.update({name: options.pop(name) for name in ("tokenizer", "maximum_size") if name in options})
     size = {} if "batch_tokens" in options else {"batch_size": 16}
     return TextClassifier(settings=settings, steps=6, precision="fp32", threads=1, **size, **options).fit(texts, labels)

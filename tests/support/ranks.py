@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tiny import NEURAL, corpus, network
+from tiny import CASES as RUNGS
+from tiny import corpus, network
 from torch import multiprocessing, nn
 
 from weft.losses import CrossEntropy
@@ -21,9 +22,12 @@ from weft.training import distributed
 from weft.training.loop import TrainConfig, train
 
 CASES: dict[str, dict[str, Any]] = {
-    **{rung: {"rung": rung} for rung in NEURAL},
+    **{rung: {"rung": rung} for rung in RUNGS},
     "bag, sparse": {"rung": "bag", "sparse": True},
     "lstm, sparse": {"rung": "lstm", "sparse": True},
+    "bag, multichannel, sparse": {"rung": "bag, multichannel", "sparse": True},
+    "cnn, multichannel, sparse": {"rung": "cnn, multichannel", "sparse": True},
+    "cnn, static, sparse": {"rung": "cnn, static", "sparse": True},
     "cnn, pairs": {"rung": "cnn", "kind": "pair"},
     "gru, micro-batches": {"rung": "gru", "micro_batches": 3},
     "cnn, class weights": {"rung": "cnn", "loss": CrossEntropy(class_weights=(1.0, 4.0, 0.2))},
@@ -41,8 +45,8 @@ def trained(case: str) -> dict[str, Any]:
         data.texts = ["" if row % 2 else text for row, text in enumerate(data.texts)]
     made = network(rung, kind, dropout=0.0, batch_size=options.pop("size", 7))
     if options.pop("sparse", False):
-        torch.manual_seed(1)
-        made.model = Classifier(replace(made.model.config, sparse=True))
+        before, made.model = made.model, Classifier(replace(made.model.config, sparse=True))
+        made.model.load_state_dict(before.state_dict())
     loss = options.pop("loss", None) or made.loss(data.targets)
     losses: list[dict[str, float]] = []
 

@@ -1,12 +1,14 @@
 """What the contracts are held against: every neural rung of the ladder and every encoder there is, made small, and a tiny corpus.
 
-Both lists come from weft's own tables, so a new row is under the contracts the moment it is there.
+Both lists come from weft's own tables, so a new row is under the contracts the moment it is there. What word vectors do to an embedding
+table comes before every encoder alike, so a few rungs stand for all there: "cnn, static" is the rung cnn, started from `VECTORS`.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,9 +20,13 @@ from weft.device import Compute
 from weft.estimators.network import Examples, Network
 from weft.estimators.rungs import RUNGS
 from weft.estimators.settings import resolve
+from weft.estimators.vectors import Vectors
 from weft.models.encoders import ENCODERS
 
 NEURAL = [name for name, rung in RUNGS.items() if rung.engine == "neural"]
+STARTED = [f"{rung}, {mode}" for rung in ("bag", "cnn") for mode in ("static", "non-static", "multichannel")]
+STARTED += ["lstm, static", "bilstm, multichannel", "transformer, multichannel"]
+CASES = [*NEURAL, *STARTED]
 KINDS = {
     "classes": ("classification", False),
     "labels": ("multi-label", False),
@@ -34,6 +40,11 @@ SIZES = {"embedding_size": 16, "hidden_size": 16, "filters": 8, "heads": 2, "buc
 SYLLABLES = ("ba", "ke", "di", "lo", "mu", "ra", "se", "ti", "no", "fu")
 WORDS = [first + second for first in SYLLABLES for second in SYLLABLES[:5]]
 UNKNOWN = ("zzyx", "qqwv", "xxkj")
+VECTORS = SimpleNamespace(  # what KeyedVectors are to who starts from them: most of the words, and some that no text has
+    key_to_index={word: row for row, word in enumerate([*UNKNOWN, *WORDS[39::-1]])},
+    vectors=np.random.default_rng(3).normal(0, 0.3, (43, 12)).astype(np.float32),
+    subwords=None,
+)
 
 # Encoders by name, with settings that change what they do to a mask or an order; every encoder is also run with its defaults, made small.
 VARIANTS: dict[str, list[dict[str, Any]]] = {
@@ -50,8 +61,22 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
 ENCODER_CASES = [(name, settings) for name in ENCODERS for settings in ({}, *VARIANTS.get(name, []))]
 
 
-def small(rung: str, *, dropout: float | None = None, **more: Any) -> dict[str, Any]:
-    """A rung's settings with every size made small, as far as it has them; `dropout` sets every rate of every kind of dropout."""
+def rung_of(case: str) -> str:
+    """ "cnn, static" → "cnn"."""
+    return case.partition(",")[0]
+
+
+def vectors_of(case: str) -> Any:
+    """The word vectors that a case starts from, or None."""
+    return VECTORS if "," in case else None
+
+
+def small(case: str, *, dropout: float | None = None, **more: Any) -> dict[str, Any]:
+    """A rung's settings with every size made small, as far as it has them; `dropout` sets every rate of every kind of dropout.
+
+    Of a case that starts from word vectors, what an estimator's `settings` would be: no size of the embeddings, which is theirs.
+    """
+    rung, _, mode = case.partition(", ")
     own = RUNGS[rung].settings
     known = resolve(own).flat
     chosen = {name: size for name, size in SIZES.items() if known.get(name) is not None}
@@ -59,7 +84,12 @@ def small(rung: str, *, dropout: float | None = None, **more: Any) -> dict[str, 
         chosen["head"] = tuple(16 for _ in known["head"])
     if dropout is not None:
         chosen.update({name: dropout for name in known if "dropout" in name or name == "variational"})
-    return {**own, **chosen, **more}
+    if not mode:
+        return {**own, **chosen, **more}
+    chosen = {name: value for name, value in {**own, **chosen}.items() if name != "embedding_size"}
+    if mode == "static":
+        chosen.pop("ngrams", None)
+    return {**chosen, "vectors_mode": mode, **more}
 
 
 def words(count: int, draw: random.Random) -> str:
@@ -99,7 +129,8 @@ def network(
     task, pair = KINDS[kind]
     outputs = 1 if task == "regression" else CLASSES
     data = corpus(kind) if data is None else data
-    made = Network(task, outputs, resolve(small(rung, **settings)), compute, seed)
+    vectors = None if vectors_of(rung) is None else Vectors(vectors_of(rung))
+    made = Network(task, outputs, resolve(small(rung, **settings)), compute, seed, vectors)
     made.build(list(data.texts) + list(data.pairs or []), pair)
     return made
 

@@ -34,6 +34,7 @@ def compare(
     valid: options.Valid = None,
     test: options.Test = None,
     set_: options.Set = None,
+    vectors: options.Vectors = None,
     seed: options.Seed = 0,
     device: options.Device = "auto",
     precision: options.Precision = "auto",
@@ -60,12 +61,10 @@ def compare(
     from weft.compare.ladder import Plan, suits  # scikit-learn and torch: after what can be wrong with the file
     from weft.compare.study import run_study
 
-    if models:
-        chosen = tuple(name.strip() for name in models.split(","))
-    else:
-        chosen = tuple(rung for rung in RUNGS if suits(rung, splits.train))
+    suited = (rung for rung in RUNGS if suits(rung, splits.train))
+    chosen = tuple(name.strip() for name in models.split(",")) if models else tuple(suited)
     computing = {"device": device, "precision": precision, "threads": threads}
-    plan = Plan(chosen, tuple(range(seed, seed + seeds)), minutes, steps, trials, _settings(set_), computing)
+    plan = Plan(chosen, tuple(range(seed, seed + seeds)), minutes, steps, trials, _settings(set_), computing, vectors)
     command = "weft " + shlex.join(sys.argv[1:])
     results = run_study(splits, plan, folder, name=data, command=command, started=started, split_note=note, curve=curve, console=console())
     if as_json:

@@ -28,6 +28,14 @@ Patience = Annotated[int | None, typer.Option(help="Stop after this many checks 
 Set = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE …", help="Settings of a model, as in: --set filters=200 dropout=0.3")
 ]
+Vectors = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Word vectors (.vec, .bin, .txt, .safetensors) that a neural model starts from; "
+        "--set vectors_mode=static keeps them, multichannel does both.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout; what is said to people goes to stderr.")]
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A model folder, as weft train --out made it.")]
 

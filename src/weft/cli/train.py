@@ -35,6 +35,7 @@ def train(
     batch_tokens: options.BatchTokens = None,
     patience: options.Patience = None,
     set_: options.Set = None,
+    vectors: options.Vectors = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint that an interrupted run left in DIR.")] = False,
     seed: options.Seed = 0,
     device: options.Device = "auto",
@@ -64,7 +65,7 @@ def train(
     record = train_folder(
         splits, out, model=model, settings=options.settings(set_), data=f"{data} ({note})", resume=resume, console=console(),
         epochs=epochs, steps=steps, minutes=minutes, loss=loss, batch_size=batch_size, batch_tokens=batch_tokens, patience=patience,
-        random_state=seed, device=device, precision=precision, threads=threads,
+        random_state=seed, device=device, precision=precision, threads=threads, vectors=vectors,
     )  # fmt: skip
     if record is None:
         return  # another rank writes and speaks

@@ -52,11 +52,12 @@ def learning_curve(splits: Splits, rung: str, plan: Plan, standing: Standing, fo
 
 def _score(part: Splits, rung: str, seed: int, settings: dict[str, Any], steps: int | None, plan: Plan, folder: Path, metric: str) -> float:
     steps = steps if RUNGS[rung].engine == "neural" else None
-    expected = fingerprint(part, rung, seed, settings, steps, plan.options)
+    options = plan.options_of(rung)
+    expected = fingerprint(part, rung, seed, settings, steps, options)
     path = folder / "curve" / f"{rung}-{len(part.train)}-{seed}.json"
     run = kept(path, expected)
     if run is None:
-        run = replace(carry_out(part, rung, seed, settings, steps=steps, **plan.options), fingerprint=expected)
+        run = replace(carry_out(part, rung, seed, settings, steps=steps, **options), fingerprint=expected)
         keep(run, path)
     return run.dev[metric]
 

@@ -25,6 +25,7 @@ from weft.estimators.baselines import SEEDED
 from weft.estimators.rungs import RUNGS
 from weft.estimators.settings import known_settings, typed_settings, unknown
 from weft.estimators.training import texts_of
+from weft.estimators.vectors import Vectors, check_mode
 from weft.files import plain, read_json, write_json
 
 log = logging.getLogger("weft")
@@ -38,7 +39,8 @@ class Plan:
 
     rungs are put in the ladder's order. trials: settings tried at random for each rung on dev, the rung's own among them, before the
     seeds are run (1: none are). options: the estimators' own (device, precision, threads). settings: per rung under its name, and under
-    "" for every rung that has such a setting. Raises InputError for what cannot be.
+    "" for every rung that has such a setting. vectors: a file of word vectors that every neural rung starts from. Raises InputError for
+    what cannot be.
     """
 
     rungs: tuple[str, ...]
@@ -48,6 +50,7 @@ class Plan:
     trials: int = 1
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
+    vectors: str | Path | None = None
 
     def __post_init__(self) -> None:
         if not self.rungs:
@@ -68,6 +71,13 @@ class Plan:
             raise InputError(f"must be a number above 0, not {self.minutes:g}", "minutes")
         if others := [rung for rung in self.settings if rung and rung not in self.rungs]:
             raise InputError(f"there are settings for {others[0]}, which is not among the models compared", "settings")
+        if self.vectors is not None and not any(RUNGS[rung].engine == "neural" for rung in self.rungs):
+            raise InputError("none of the models compared is neural: nothing would start from them", "vectors")
+
+    def options_of(self, rung: str) -> dict[str, Any]:
+        """What the rung's estimator is given besides its settings: word vectors for the neural ones alone."""
+        given = self.vectors is not None and RUNGS[rung].engine == "neural"
+        return {**self.options, **({"vectors": self.vectors} if given else {})}
 
 
 @dataclass
@@ -88,7 +98,7 @@ def climb(splits: Splits, plan: Plan, folder: Path, show: Callable[[Standing], N
     """Runs every rung and seed of the plan that `folder` does not hold yet. A rung that fails is noted and the others go on.
 
     What every rung would say about the same data is said once. KeyboardInterrupt passes through with every finished run kept.
-    Raises InputError for settings that no rung has.
+    Raises InputError for settings that no rung has, and for a file that holds no word vectors, or none of the size that is set.
     """
     standing = Standing(plan)
     suited = [rung for rung in plan.rungs if suits(rung, splits.train)]
@@ -148,13 +158,18 @@ def _settings(rung: str, plan: Plan) -> dict[str, Any]:
 
 def _check_settings(rungs: Sequence[str], plan: Plan) -> None:
     """Raises InputError for a setting that no rung has, or that cannot have its value: before anything is trained."""
+    size = None if plan.vectors is None else Vectors(plan.vectors).dimensions()
     if plan.settings:
         every = {name for rung in rungs for name in known_settings(rung)}
         for name in plan.settings.get("", {}):
             if name not in every:
                 raise unknown(name, every)
         for rung in rungs:
-            _settings(rung, plan)
+            settings = _settings(rung, plan)
+            if RUNGS[rung].engine == "neural":
+                check_mode(settings.get("vectors_mode", "non-static"), size is not None)
+                if plan.vectors is not None and size is not None:
+                    Vectors(plan.vectors, settings.get("embedding_size")).check_size(size)
 
 
 def _run_rung(splits: Splits, rung: str, steps: int | None, standing: Standing, folder: Path, show: Callable[[Standing], None]) -> None:
@@ -168,7 +183,7 @@ def _run_rung(splits: Splits, rung: str, steps: int | None, standing: Standing, 
                 standing.now, standing.progress = f"{rung}, trial {number + 1}", number / plan.trials
                 show(standing)
 
-            settings = best_trial(splits, rung, settings, steps, plan.trials, plan.seeds[0], folder, plan.options, tell)
+            settings = best_trial(splits, rung, settings, steps, plan.trials, plan.seeds[0], folder, plan.options_of(rung), tell)
             standing.tuned[rung] = settings
         for seed in plan.seeds:
             standing.now, standing.progress = f"{rung}, seed {seed}", 0.0
@@ -198,7 +213,8 @@ def _one(
     folder: Path,
     show: Callable[[Standing], None],
 ) -> Run:
-    expected = fingerprint(splits, rung, seed, settings, steps, standing.plan.options)
+    options = standing.plan.options_of(rung)
+    expected = fingerprint(splits, rung, seed, settings, steps, options)
     path = folder / "runs" / f"{rung}-{seed}.json"
     if (run := kept(path, expected)) is not None:
         return run
@@ -212,7 +228,7 @@ def _one(
     if done and RUNGS[rung].engine == "baseline" and rung not in SEEDED:
         run = replace(done[0], seed=seed)  # nothing in it is random: the same again
     else:
-        run = carry_out(splits, rung, seed, settings, steps=steps, callbacks=[follow], **standing.plan.options)
+        run = carry_out(splits, rung, seed, settings, steps=steps, callbacks=[follow], **options)
     run = replace(run, fingerprint=expected)
     keep(run, path)
     return run
@@ -252,6 +268,7 @@ def _budget_key(splits: Splits, rungs: Sequence[str], plan: Plan) -> dict[str, A
     key = {
         "minutes": plan.minutes, "seeds": len(plan.seeds), "trials": plan.trials, "train": len(splits.train), "dev": len(splits.dev),
         "options": dict(plan.options), "settings": settings, "version": __version__,
+        "vectors": None if plan.vectors is None else Vectors(plan.vectors).digest,
     }  # fmt: skip
     return json.loads(json.dumps(plain(key)))
 
@@ -282,5 +299,5 @@ def share_out(available: float, seconds: Mapping[str, float], limits: Mapping[st
 
 def _timed(splits: Splits, rung: str, settings: dict[str, Any], plan: Plan) -> tuple[float, int]:
     """(seconds a step, checks on dev included; the steps of the rung's own number of epochs)."""
-    estimator = estimator_for(splits.train.task, rung, settings, plan.seeds[0], **plan.options)
+    estimator = estimator_for(splits.train.task, rung, settings, plan.seeds[0], **plan.options_of(rung))
     return estimator.seconds_per_step(texts_of(splits.train), splits.train.labels, (texts_of(splits.dev), splits.dev.labels))

@@ -370,12 +370,23 @@ def _method(results: Results) -> Html:
         ("data", f"{data['name']}: {data['train']:,} training, {data['dev']:,} development, {test}{split}"),
         ("seeds", ", ".join(map(str, budget["seeds"]))),
         ("budget", "; ".join(spent)),
+        ("word vectors", _word_vectors(results)),
         ("machine", ", ".join(f"{name}: {_plain(value)}" for name, value in results["machine"].items())),
         ("started", results["started"]),
         ("weft", results["weft"]),
     ]
     listed = element("dl", *(join(element("dt", name), element("dd", value)) for name, value in pairs if value))
     return _section("How it was measured", listed, _settings(results))
+
+
+def _word_vectors(results: Results) -> str:
+    """Which ones the neural rungs started from, and which of them did what with them."""
+    vectors = results.get("vectors")
+    if not vectors:
+        return ""
+    by_mode = {mode: [rung for rung, its in vectors["modes"].items() if its == mode] for mode in dict.fromkeys(vectors["modes"].values())}
+    modes = "; ".join(f"{mode}: {', '.join(rungs)}" for mode, rungs in by_mode.items())
+    return f"{vectors['sentence']} (sha256 {vectors['sha256'][:16]}); {modes}"
 
 
 def _settings(results: Results) -> Html | None:

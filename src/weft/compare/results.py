@@ -117,6 +117,19 @@ class Budget(TypedDict):
     note: str
 
 
+class VectorsFacts(TypedDict):
+    """The word vectors that the neural rungs started from."""
+
+    file: str
+    sha256: str
+    size: int  # of a vector
+    words: int  # of the training data's vocabulary, as the first neural rung cuts it
+    found: int  # how many of these have a vector
+    by_subwords: int  # how many of those that were found are only made up from their characters
+    sentence: str  # "vectors.vec: 12,345 of 15,000 words found (82%), 100-dimensional"
+    modes: dict[str, str]  # each neural rung → "non-static", "static" or "multichannel"
+
+
 class Results(TypedDict):
     """The whole of results.json. `rungs` stand in the ladder's order; `best` is None until a rung is done."""
 
@@ -130,3 +143,4 @@ class Results(TypedDict):
     rungs: list[RungResult]
     best: Best | None
     curve: Curve | None
+    vectors: NotRequired[VectorsFacts | None]  # None where no rung that started from them is done; not there where none were given

@@ -21,6 +21,7 @@ from weft.estimators.rungs import RUNGS
 from weft.estimators.scoring import score_arrays
 from weft.estimators.text import TextClassifier, TextRegressor
 from weft.estimators.training import texts_of
+from weft.estimators.vectors import Vectors
 from weft.files import plain, read_json, write_json
 from weft.saving import folder_bytes
 
@@ -73,11 +74,13 @@ def carry_out(
     predictions, confidences, metrics = _measured(estimator, reported)
     history = estimator.history_
     bulk, latency = _speeds(estimator, texts_of(reported))
+    vectors = getattr(estimator.engine_, "vectors_facts", None)
     return Run(
         rung, seed, settings, history and history.steps, history and history.epochs, history and history.best_step, seconds,
         dev=metrics if reported is splits.dev else _measured(estimator, splits.dev)[2], reported=metrics,
         example_scores=_example_scores(estimator.task_, predictions, reported.labels), predictions=predictions, confidences=confidences,
         texts_per_second=bulk, latency_ms=latency, parameters=estimator.parameters_, bytes=_saved_bytes(estimator),
+        extra={} if vectors is None else {"vectors": vectors},
     )  # fmt: skip
 
 
@@ -128,7 +131,12 @@ def _saved_bytes(estimator: Any) -> int:
 
 
 def fingerprint(splits: Splits, rung: str, seed: int, settings: Mapping[str, Any], steps: int | None, options: Mapping[str, Any]) -> str:
-    """What a kept run must agree in to be used again: every text and label, the rung, seed, settings, budget, options, version."""
+    """What a kept run must agree in to be used again: every text and label, the rung, seed, settings, budget, options, version.
+
+    Of word vectors among the options, their numbers count, not the name of their file.
+    """
+    if options.get("vectors") is not None:
+        options = {**options, "vectors": Vectors(options["vectors"]).digest}
     digest = hashlib.sha256()
     for table in (splits.train, splits.dev, splits.test):
         for example in table.examples if table else ():

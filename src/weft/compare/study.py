@@ -68,6 +68,8 @@ def run_study(
             console.print(f"interrupted; what is finished is in {folder}, and the same command goes on from there", soft_wrap=True)
         raise
     console.print(final_table(results, console.width))
+    if vectors := results.get("vectors"):
+        console.print(f"the neural models started from {vectors['sentence']}", soft_wrap=True, markup=False)
     if results["best"] is None:
         raise InputError("; ".join(f"{rung}: {error}" for rung, error in shown.errors.items()) or "nothing was run", "models")
     console.print(f"\n{verdict(results)}", *(f"\n{hint}" for hint in [advice(results)] if hint), sep="")

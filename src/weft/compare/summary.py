@@ -5,18 +5,19 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from weft import __version__, metrics
 from weft.compare.ladder import Standing
-from weft.compare.results import Best, Finding, Mistake, Results, RungResult, Spread
+from weft.compare.results import Best, Finding, Mistake, Results, RungResult, Spread, VectorsFacts
 from weft.compare.runs import Run
 from weft.compare.statistics import bootstrap_interval, bootstrap_metric, holm, mean_sd, paired_permutation
 from weft.data.examples import Splits, Table
 from weft.estimators.rungs import RUNGS
 from weft.estimators.scoring import MAIN_METRIC
+from weft.estimators.vectors import sentence
 
 MISTAKES = 12
 RESAMPLES = 2_000
@@ -41,7 +42,7 @@ def summarise(
     rows = [_row(rung, standing, metric, reported, splits.test is not None) for rung in plan.rungs]
     if best is not None:
         _compare(rows, standing, best)
-    return {
+    results: Results = {
         "weft": __version__, "command": command, "started": started,
         "dataset": {
             "name": name, "task": task, "train": len(splits.train), "dev": len(splits.dev),
@@ -57,6 +58,19 @@ def summarise(
         "best": None if best is None else _best(best, standing, metric, splits, reported),
         "curve": None,
     }  # fmt: skip
+    if plan.vectors is not None:
+        results["vectors"] = _vectors(standing)
+    return results
+
+
+def _vectors(standing: Standing) -> VectorsFacts | None:
+    """Which word vectors the neural rungs started from, and what each made of them."""
+    facts = {rung: runs[0].extra["vectors"] for rung, runs in standing.runs.items() if runs and "vectors" in runs[0].extra}
+    if not facts:
+        return None
+    first = {name: value for name, value in next(iter(facts.values())).items() if name != "mode"}
+    modes = {rung: one["mode"] for rung, one in facts.items()}
+    return cast("VectorsFacts", {**first, "sentence": sentence(first), "modes": modes})
 
 
 def best_rung(standing: Standing, metric: str) -> str | None:

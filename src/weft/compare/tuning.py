@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -48,11 +48,15 @@ def space(rung: str) -> Mapping[str, Draw]:
     return NEURAL_SPACE if RUNGS[rung].engine == "neural" else BASELINE_SPACES[rung]
 
 
-def candidates(rung: str, settings: Mapping[str, Any], trials: int, seed: int) -> list[dict[str, Any]]:
-    """The caller's settings by themselves, then `trials` − 1 times with what is drawn for the rest; the same for the same seed."""
+def candidates(rung: str, settings: Mapping[str, Any], trials: int, seed: int, fixed: Collection[str] = ()) -> list[dict[str, Any]]:
+    """The caller's settings by themselves, then `trials` − 1 times with what is drawn for the rest; the same for the same seed.
+
+    Settings among `fixed` are not drawn.
+    """
     generator = random.Random(f"{rung} {seed}")
     drawn = [{name: draw(generator) for name, draw in space(rung).items()} for _ in range(trials - 1 if space(rung) else 0)]
-    return [dict(settings), *({**draw, **settings} for draw in drawn)]
+    kept = [{name: value for name, value in draw.items() if name not in fixed} for draw in drawn]
+    return [dict(settings), *({**draw, **settings} for draw in kept)]
 
 
 def best_trial(
@@ -74,7 +78,8 @@ def best_trial(
     selection = Splits(*splits.selection, None)
     scored: list[tuple[float, dict[str, Any]]] = []
     failure: Exception | None = None
-    for number, candidate in enumerate(candidates(rung, settings, trials, seed)):
+    follows = ("embedding_size",) if options.get("vectors") is not None else ()  # the vectors' own
+    for number, candidate in enumerate(candidates(rung, settings, trials, seed, follows)):
         tell(number)
         expected = fingerprint(selection, rung, seed, candidate, steps, options)
         path = folder / "trials" / f"{rung}-{number}.json"

@@ -7,6 +7,7 @@ from typing import Any
 
 from weft import __version__
 from weft.estimators.rungs import RUNGS
+from weft.estimators.vectors import sentence
 from weft.files import plain
 
 
@@ -23,6 +24,8 @@ def model_card(estimator: Any, metrics: dict[str, Any], data: str) -> str:
     if history is not None:
         spent = f"{history.steps} steps ({history.epochs:.1f} epochs), best at step {history.best_step}, {history.seconds:.1f} s"
         lines += [f"| training | {spent} |"]
+    if vectors := getattr(estimator.engine_, "vectors_facts", None):
+        lines += [f"| word vectors | {sentence(vectors)}, {vectors['mode']}; sha256 {vectors['sha256'][:16]} |"]
     if estimator.settings:
         lines += [f"| settings | `{json.dumps(plain(estimator.settings), ensure_ascii=False)}` |"]
     split = metrics.get("split")

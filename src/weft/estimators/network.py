@@ -7,7 +7,7 @@ import logging
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from weft.device import Compute, autocast
 from weft.errors import InputError
 from weft.estimators.scoring import MAIN_METRIC
 from weft.estimators.settings import Settings
+from weft.estimators.vectors import Vectors, check_tokenizer
 from weft.losses import LOSSES, Loss
 from weft.metrics import METRICS
 from weft.models.classifier import Classifier, ClassifierConfig
@@ -58,10 +59,11 @@ class Budget:
 
 
 class Network:
-    """A tokenizer and a classifier that are trained, asked and saved together."""
+    """A tokenizer and a classifier that are trained, asked and saved together; with `vectors`, from where its embedding table starts."""
 
-    def __init__(self, task: str, outputs: int, settings: Settings, compute: Compute, seed: int) -> None:
-        self.task, self.outputs, self.settings, self.compute, self.seed = task, outputs, settings, compute, seed
+    def __init__(self, task: str, outputs: int, settings: Settings, compute: Compute, seed: int, vectors: Vectors | None = None) -> None:
+        self.task, self.outputs, self.settings, self.compute, self.seed, self.vectors = task, outputs, settings, compute, seed, vectors
+        self.vectors_facts: dict[str, Any] | None = None  # which vectors, and how many words they gave
         self.tokenizer: Tokenizer | None = None
         self.model: Classifier | None = None
         self.history: History | None = None
@@ -70,8 +72,23 @@ class Network:
         """Trains the tokenizer on the texts and draws the initial weights from the seed."""
         given = {name: value for name, value in self.settings.tokenizer.items() if value is not None}
         kind, _ = given.pop("tokenizer"), given.pop("maximum_length", None)
+        if self.vectors is not None:
+            check_tokenizer(kind)
         self.tokenizer = train_tokenizer(kind, texts, **given)
+        self.vectors_facts, start = None, None
+        if self.vectors is not None:
+            start = self._found(self.vectors)
         self.create(pair)
+        if start is not None and self.model is not None:
+            self.model.encoder.embedding.start_from(torch.from_numpy(start).to(self.compute.device))
+
+    def _found(self, vectors: Vectors) -> np.ndarray:
+        """The rows (V, D) that the vocabulary's words start from; the size of the embeddings becomes theirs."""
+        found = vectors.found(self.tokenizer.vocabulary.tokens)  # type: ignore[union-attr]  # only tokenizers with words come here
+        size, settings = {"embedding_size": found.rows.shape[1]}, self.settings
+        self.settings = replace(settings, network={**settings.network, **size}, flat={**settings.flat, **size})
+        self.vectors_facts = {**found.facts, "mode": settings.network["vectors_mode"]}
+        return found.start(self.seed)
 
     def create(self, pair: bool) -> None:
         """The network for this tokenizer, with weights drawn from the seed."""
@@ -153,6 +170,7 @@ class Network:
         self.history = train(
             self.model, batches, loss, config, validate=None if dev is None else validate,
             callbacks=callbacks, checkpoint=checkpoint, resume=resume, compute=self.compute,
+            about={"other word vectors": "" if self.vectors_facts is None else self.vectors_facts["sha256"]},
         )  # fmt: skip
         self.model.eval()
         return self.history
@@ -233,7 +251,8 @@ class Network:
     def describe(self) -> dict[str, Any]:
         """What config.json needs to rebuild the network."""
         assert self.model is not None
-        return {"network": asdict(self.model.config), "settings": self.settings.flat}
+        described = {"network": asdict(self.model.config), "settings": self.settings.flat}
+        return described if self.vectors_facts is None else {**described, "vectors": self.vectors_facts}
 
     @classmethod
     def restore(

@@ -17,7 +17,7 @@ from weft.estimators.rungs import RUNGS
 from weft.estimators.values import coerce
 from weft.losses import LOSSES
 from weft.models.classifier import ClassifierConfig
-from weft.models.encoders import ENCODERS
+from weft.models.encoders import ENCODERS, VECTORS_MODES
 from weft.nn.activations import ACTIVATIONS
 from weft.nn.pooling import POOLINGS
 from weft.training.loop import TrainConfig
@@ -64,6 +64,7 @@ ABOVE_0 = ("epochs", "learning_rate", "clip", "embedding_std")
 CHOICES: dict[str, Iterable[str]] = {
     "encoder": ENCODERS, "tokenizer": TOKENIZERS, "pooling": POOLINGS, "activation": ACTIVATIONS, "head_activation": ACTIVATIONS,
     "optimizer": OPTIMIZERS, "schedule": SCHEDULES, "loss": ("", *LOSSES), "class_weights": ("none", "balanced"),
+    "vectors_mode": VECTORS_MODES,
 }  # fmt: skip
 
 
@@ -101,6 +102,8 @@ def resolve(*layers: Mapping[str, Any] | None) -> Settings:
             kind = get_type_hints(configs[owner])[setting]
             chosen[owner][setting] = _bounded(setting, coerce(setting, value, chosen[owner][setting], kind))
     _check_positions(chosen)
+    if chosen["network"]["vectors_mode"] == "static" and (chosen["tokenizer"]["ngrams"] or 1) > 1:
+        raise InputError("static vectors are of words, and n-grams have to be learnt: ngrams=1, or another vectors_mode", "ngrams")
     flat = {setting: chosen[name][setting] for name in configs for setting in sorted(chosen[name])}
     return Settings(**chosen, flat=flat)
 
@@ -128,7 +131,10 @@ def unknown(setting: str, known: Iterable[str]) -> InputError:
 
 
 def _layered(layers: Iterable[Mapping[str, Any] | None]) -> dict[str, Any]:
-    """All layers in one. A tokenizer that a layer names does not get what earlier layers chose for theirs and it does not take."""
+    """All layers in one. A tokenizer that a layer names does not get what earlier layers chose for theirs and it does not take.
+
+    Static vectors do not get the n-grams that earlier layers chose.
+    """
     given: dict[str, Any] = {}
     own = {item.name for item in fields(TokenizerSettings)} - {"tokenizer", "maximum_length"}
     for layer in layers:
@@ -137,6 +143,8 @@ def _layered(layers: Iterable[Mapping[str, Any] | None]) -> dict[str, Any]:
         if layer and (kind := layer.get("tokenizer")) in TOKENIZERS:
             takes = inspect.signature(TOKENIZERS[kind].train).parameters
             given = {name: value for name, value in given.items() if name not in own or name in takes}
+        if layer and layer.get("vectors_mode") == "static":
+            given.pop("ngrams", None)
         given.update(layer or {})
     return given
 

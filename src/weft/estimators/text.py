@@ -49,6 +49,7 @@ class _TextEstimator(BaseEstimator):
         device: str = "auto",
         precision: str = "auto",
         threads: int | None = None,
+        vectors: Any = None,
         random_state: Any = 0,
     ) -> None:
         self.model = model
@@ -64,6 +65,7 @@ class _TextEstimator(BaseEstimator):
         self.device = device
         self.precision = precision
         self.threads = threads
+        self.vectors = vectors
         self.random_state = random_state
 
     def fit(
@@ -102,6 +104,8 @@ class _TextEstimator(BaseEstimator):
             raise InputError(f"{rung.name!r} reads one text; pairs run on the neural rungs and on majority", "model")
         if self.loss is not None:
             raise InputError(f"{rung.name!r} has a loss of its own; --loss is for the neural models", "loss")
+        if self.vectors is not None:
+            raise InputError(f"{rung.name!r} starts from no word vectors; --vectors is for the neural models", "vectors")
         names = ("epochs", "steps", "minutes", "batch_size", "batch_tokens", "patience")
         if unused := [name for name in names if getattr(self, name) is not None]:
             said = " and ".join(unused) + (" is" if len(unused) == 1 else " are")
@@ -121,15 +125,15 @@ class _TextEstimator(BaseEstimator):
         return [f"{one:06d}" for one in targets]
 
     def _fit_network(self, rung: Rung, data: Labelled, validation: Any, checkpoint: Any, resume: bool, callbacks: Sequence[Any]) -> None:
-        from weft.estimators.network import Budget, Network
+        from weft.estimators.network import Budget
 
         self._check_budget()
-        settings = self._settings(rung)
+        engine = self._network(rung)
         if validation is not None:
             held = self._given_validation(validation)
         else:
             data, held = hold_out(data, self.task_, self.validation_fraction, self.seed_)
-        self.engine_ = Network(self.task_, self._outputs(), settings, self._compute(), self.seed_)
+        self.engine_ = engine
         self.history_ = self.engine_.fit(
             self._examples(data), None if held is None else self._examples(held), Budget(self.steps, self.epochs, self.minutes),
             checkpoint=None if checkpoint is None else Path(checkpoint), resume=resume, callbacks=callbacks,
@@ -195,6 +199,17 @@ class _TextEstimator(BaseEstimator):
         given = {"loss": self.loss, "batch_size": self.batch_size, "batch_tokens": self.batch_tokens, "patience": self.patience}
         return resolve(rung.settings, self.settings, {name: value for name, value in given.items() if value is not None})
 
+    def _network(self, rung: Rung) -> Any:
+        """The neural engine for these settings, not built yet. Raises InputError for word vectors that are not there or do not fit them."""
+        from weft.estimators.network import Network
+        from weft.estimators.vectors import Vectors, check_mode
+
+        settings, vectors = self._settings(rung), None
+        check_mode(settings.network["vectors_mode"], self.vectors is not None)
+        if self.vectors is not None:
+            vectors = Vectors(self.vectors, settings.network["embedding_size"] if "embedding_size" in (self.settings or {}) else None)
+        return Network(self.task_, self._outputs(), settings, self._compute(), self.seed_, vectors)
+
     def _compute(self) -> Any:
         from weft.device import choose
 
@@ -208,10 +223,9 @@ class _TextEstimator(BaseEstimator):
         data = labelled(texts, labels)
         self.task_, self.pair_, self.seed_ = self._task(data.labels), data.pairs is not None, self._seed()
         self._learn_classes(data.labels)
-        from weft.estimators.network import Network
-
-        engine = Network(self.task_, self._outputs(), self._settings(self._rung()), self._compute(), self.seed_)
-        return engine.measure(self._examples(data), self._examples(self._given_validation(validation) or data.pick([0])))
+        return self._network(self._rung()).measure(
+            self._examples(data), self._examples(self._given_validation(validation) or data.pick([0]))
+        )
 
     def _scores(self, texts: Sequence[Any]) -> np.ndarray:
         """The engine's raw scores (N, outputs)."""
@@ -249,10 +263,11 @@ class _TextEstimator(BaseEstimator):
             tokenizer = {"words": described.pop("words", [])}
         else:
             arrays, described, tokenizer = self.engine_.arrays(), self.engine_.describe(), self.engine_.tokenizer.to_dict()
+        vectors = self.vectors if isinstance(self.vectors, str | Path) else None  # what was found of them is in the weights
         config = {
             "weft": __version__, "estimator": type(self).__name__, "model": self.model, "task": self.task_, "pair": self.pair_,
             "fitted": plain({name: getattr(self, name) for name in KEPT if hasattr(self, name)}),
-            "parameters": plain({**self.get_params(), "random_state": self.seed_}), "engine": plain(described),
+            "parameters": plain({**self.get_params(), "vectors": vectors, "random_state": self.seed_}), "engine": plain(described),
         }  # fmt: skip
         history = self.history_
         record: dict[str, Any] = dict(metrics or {})
@@ -280,6 +295,7 @@ class _TextEstimator(BaseEstimator):
 
                 settings = resolve(engine["settings"])
                 self.engine_ = Network.restore(self.task_, settings, engine["network"], tokenizer, saved.arrays, self._compute())
+                self.engine_.vectors_facts = engine.get("vectors")
         except InputError:
             raise
         except (KeyError, TypeError, AttributeError, ValueError) as error:

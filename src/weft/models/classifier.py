@@ -23,6 +23,7 @@ class ClassifierConfig:
 
     outputs: classes, labels, or 1 for a number. dropout: on the pooled vector and the hidden layers. head: sizes of hidden layers before
     the last one. k: for k-max pooling; regions: of regional pooling. pair: two texts u, v, joined as [u; v; |u − v|; u ⊙ v].
+    vectors_mode: whether the embedding table is trained, see VECTORS_MODES.
     """
 
     vocabulary_size: int
@@ -41,6 +42,7 @@ class ClassifierConfig:
     head_activation: str = "relu"
     sparse: bool = False
     pair: bool = False
+    vectors_mode: str = "non-static"
 
 
 class Classifier(Module):
@@ -53,7 +55,7 @@ class Classifier(Module):
             vocabulary_size=config.vocabulary_size, embedding_size=config.embedding_size,
             encoder=config.encoder, encoder_settings=config.encoder_settings,
             word_dropout=config.word_dropout, embedding_dropout=config.embedding_dropout,
-            embedding_std=config.embedding_std, sparse=config.sparse,
+            embedding_std=config.embedding_std, sparse=config.sparse, vectors_mode=config.vectors_mode,
         )  # fmt: skip
         self.pooling = Pooling(kind=config.pooling, size=self.encoder.output_size, k=config.k, regions=config.regions)
         self.head = _head(self.pooling.output_size * (4 if config.pair else 1), config)

@@ -20,7 +20,7 @@ from weft.nn import masks
 from weft.nn.activations import activation
 from weft.nn.convolution import Convolution1d, Convolutions
 from weft.nn.dropout import Dropout, VariationalDropout, WordDropout
-from weft.nn.embeddings import TokenEmbedding, bag, concatenated_windows
+from weft.nn.embeddings import TokenEmbedding, TwoChannelEmbedding, bag, concatenated_windows
 from weft.nn.positions import LearnedPositions, SinusoidalPositions
 from weft.nn.recurrent import Recurrent
 from weft.nn.transformer import TransformerEncoder
@@ -235,6 +235,19 @@ def make_encoder(name: str, input_size: int, settings: Mapping[str, Any]) -> Mod
     return encoder_type(input_size, config_type(**settings))
 
 
+VECTORS_MODES = ("non-static", "static", "multichannel")  # what training does to the embedding table (Kim, 2014, section 3.1)
+
+
+def make_embedding(mode: str, *, sparse: bool = False, **options: Any) -> TokenEmbedding | TwoChannelEmbedding:
+    """A table that is trained ("non-static"), one that is not ("static"), or both, added ("multichannel"). ValueError for another mode."""
+    if mode not in VECTORS_MODES:
+        raise ValueError(f"no vectors mode {mode!r}; there are {', '.join(VECTORS_MODES)}")
+    if mode == "multichannel":
+        return TwoChannelEmbedding(sparse=sparse, **options)
+    trained = mode == "non-static"
+    return TokenEmbedding(sparse=sparse and trained, trained=trained, **options)
+
+
 class TextEncoder(Module):
     """Token ids (B, T) → embeddings → dropout → encoder → (hidden (B, T', H), mask).
 
@@ -254,9 +267,11 @@ class TextEncoder(Module):
         embedding_dropout: float = 0.0,
         embedding_std: float = 0.1,
         sparse: bool = False,
+        vectors_mode: str = "non-static",
     ) -> None:
         super().__init__()
-        self.embedding = TokenEmbedding(vocabulary_size=vocabulary_size, size=embedding_size, sparse=sparse, std=embedding_std)
+        table: dict[str, Any] = {"vocabulary_size": vocabulary_size, "size": embedding_size, "sparse": sparse, "std": embedding_std}
+        self.embedding = make_embedding(vectors_mode, **table)
         self.word_dropout, self.word_dropout_rate = WordDropout(word_dropout), word_dropout
         self.embedding_dropout = VariationalDropout(embedding_dropout)
         self.encoder = make_encoder(encoder, embedding_size, encoder_settings)

@@ -19,16 +19,37 @@ class TokenEmbedding(nn.Module):
 
     sparse=True: the gradient holds only the rows that were looked up, for large hashed tables and optimizers that leave the others alone.
     std: of the normal start; scale: a factor on the output, such as √size in a Transformer (Vaswani et al., 2017, 3.4).
+    trained=False: the table is no parameter but a buffer, saved with the rest and never changed.
     """
 
-    def __init__(self, *, vocabulary_size: int, size: int, sparse: bool = False, std: float = 0.1, scale: float = 1.0) -> None:
+    weight: Tensor
+
+    def __init__(
+        self, *, vocabulary_size: int, size: int, sparse: bool = False, std: float = 0.1, scale: float = 1.0, trained: bool = True
+    ) -> None:
         super().__init__()
         if min(vocabulary_size, size) < 1:
             raise ValueError(f"sizes are at least 1, got {vocabulary_size=}, {size=}")
         self.vocabulary_size, self.size, self.sparse, self.scale = vocabulary_size, size, sparse, scale
-        self.weight = nn.Parameter(torch.empty(vocabulary_size, size).normal_(0.0, std))
-        with torch.no_grad():
-            self.weight[PADDING] = 0.0
+        table = torch.empty(vocabulary_size, size).normal_(0.0, std)
+        table[PADDING] = 0.0
+        if trained:
+            self.weight = nn.Parameter(table)
+        else:
+            self.register_buffer("weight", table)
+
+    @torch.no_grad()
+    def start_from(self, vectors: Tensor) -> None:
+        """The first rows become `vectors` (V', size); padding stays zero. Later rows stay as drawn or, where nothing trains them, are zero.
+
+        Raises ValueError where they are wider or narrower than the table, or more than its rows.
+        """
+        if vectors.dim() != 2 or vectors.shape[1] != self.size or len(vectors) > self.vocabulary_size:
+            raise ValueError(f"vectors of {tuple(vectors.shape)} do not fit a table of {(self.vocabulary_size, self.size)}")
+        self.weight[: len(vectors)] = vectors
+        self.weight[PADDING] = 0.0
+        if not isinstance(self.weight, nn.Parameter):
+            self.weight[len(vectors) :] = 0.0
 
     def forward(self, ids: Tensor) -> Tensor:
         if self._by_rows():
@@ -54,7 +75,34 @@ class TokenEmbedding(nn.Module):
         return self.sparse and learning and self.weight.device.type == "cpu"
 
     def extra_repr(self) -> str:
-        return f"vocabulary_size={self.vocabulary_size}, size={self.size}, sparse={self.sparse}"
+        fixed = "" if isinstance(self.weight, nn.Parameter) else ", trained=False"
+        return f"vocabulary_size={self.vocabulary_size}, size={self.size}, sparse={self.sparse}{fixed}"
+
+
+class TwoChannelEmbedding(nn.Module):
+    """Two lookups with one start, `fixed` and `tuned`, added: ids (B, T) -> (B, T, size) (Kim, 2014, section 2.1, CNN-multichannel).
+
+    Kim applies every filter to both channels and adds the results before bias and activation. What is linear there,
+    w·x + w·x' = w·(x + x'), so adding the vectors first is the same at half the cost, and serves every other encoder too.
+    """
+
+    def __init__(self, *, vocabulary_size: int, size: int, sparse: bool = False, std: float = 0.1) -> None:
+        super().__init__()
+        self.tuned = TokenEmbedding(vocabulary_size=vocabulary_size, size=size, sparse=sparse, std=std)
+        self.fixed = TokenEmbedding(vocabulary_size=vocabulary_size, size=size, std=std, trained=False)
+        self.fixed.start_from(self.tuned.weight.detach())
+
+    def start_from(self, vectors: Tensor) -> None:
+        """Both channels' first rows become `vectors` (V', size), as TokenEmbedding.start_from."""
+        self.tuned.start_from(vectors)
+        self.fixed.start_from(vectors)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return self.fixed(ids) + self.tuned(ids)
+
+    def bag(self, ids: Tensor, mask: Tensor, weights: Tensor | None = None) -> Tensor:
+        """`bag(self(ids), mask, weights)`, the (B, T, size) vectors never made: (B, size)."""
+        return self.fixed.bag(ids, mask, weights) + self.tuned.bag(ids, mask, weights)
 
 
 class _Lookup(torch.autograd.Function):

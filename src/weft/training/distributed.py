@@ -62,7 +62,8 @@ def wrap(model: Module, device: torch.device) -> Module:
         torch_distributed.broadcast(parameter.data, 0)  # as is done for all others there
     leave: Any = DistributedDataParallel._set_params_and_buffers_to_ignore_for_model
     leave(model, list(_tables(model)))
-    return DistributedDataParallel(model, device_ids=[device] if device.type == "cuda" else None)
+    # no buffer changes in training, and fixed tables of word vectors are large: nothing to send at every step
+    return DistributedDataParallel(model, device_ids=[device] if device.type == "cuda" else None, broadcast_buffers=False)
 
 
 def exchange_rows(model: Module) -> None:

@@ -113,18 +113,20 @@ def train(
     checkpoint: Path | None = None,
     resume: bool = False,
     compute: Compute | None = None,
+    about: Mapping[str, str] | None = None,
 ) -> History:
     """Trains `model` in place for `config.steps` steps and leaves it with the best weights seen on development data.
 
     validate(model) gives development metrics, among them `config.monitor`; without it the last weights stay. With `checkpoint`, a file is
     kept there from which `resume=True` goes on; Ctrl-C leaves one before it is passed on. Under torchrun every rank calls this alike.
+    about: what else a run must share with the checkpoint it goes on from, by its name in the error ("other word vectors").
     Raises DivergedError at a loss, or a gradient that is to be clipped, that is not finite, naming step and batch; InputError for an empty
     dataset, or a checkpoint of another run (other config, network, loss or data).
     """
     if not len(batches):
         raise InputError("there is nothing to train on: no examples", "batches")
     compute = compute or Compute(torch.device("cpu"), "fp32", torch.get_num_threads())
-    run = _Run(model, batches, loss, config, validate, callbacks, checkpoint, compute)
+    run = _Run(model, batches, loss, config, validate, callbacks, checkpoint, compute, about or {})
     with torch.random.fork_rng(devices=[run.compute.device] if run.compute.device.type == "cuda" else []):
         if resume and checkpoint is not None and distributed.all_see(checkpoint, run.compute.device):
             run.restore(checkpoint)
@@ -144,6 +146,7 @@ class _Run:
         callbacks: Sequence[Callback],
         checkpoint: Path | None,
         compute: Compute,
+        about: Mapping[str, str],
     ) -> None:
         self.model, self.batches, self.loss, self.config = model, batches, loss, config
         self.validate, self.callbacks, self.checkpoint, self.compute = validate, callbacks, checkpoint, compute
@@ -158,7 +161,7 @@ class _Run:
         self.state = _State()
         self.best: dict[str, Tensor] | None = None
         self.saved = 0  # the step of the last checkpoint
-        self.about = {} if checkpoint is None else _about(model, loss, batches)
+        self.about = {} if checkpoint is None else {**_about(model, loss, batches), **about}
 
     def until_done(self) -> History:
         """Steps until the budget or patience is spent, then the best weights."""
