@@ -200,9 +200,44 @@ def test_sparse_tables_get_the_gradients_of_dense_ones(rung):
         torch.testing.assert_close(other.grad.to_dense(), one.grad, rtol=0, atol=1e-6, msg=name)
 
 
+@pytest.mark.parametrize("padding", ["same", "narrow", "wide"])
+def test_two_channels_are_kims(padding):
+    """c_i = f(w·x_{i:i+h−1} + w·x'_{i:i+h−1} + b), ĉ = max c_i (Kim, 2014, equations 2 and 3, section 2.1), by loops."""
+    settings = {"filters": 4, "widths": (2, 3), "padding": padding}
+    model = classifier(encoder="cnn", encoder_settings=settings, vectors_mode="multichannel").eval()
+    model.encoder.embedding.start_from(torch.randn(V, E, generator=torch.Generator().manual_seed(3)))
+    with torch.no_grad():
+        model.encoder.embedding.tuned.weight[1:] += 0.3 * torch.randn(V - 1, E)  # training has been here
+        for part in model.encoder.encoder.convolutions.parts:
+            part.bias.normal_()
+    batch = batch_of(5, 3, 9)
+    channels = [model.encoder.embedding.fixed.weight, model.encoder.embedding.tuned.weight]
+    expected = torch.zeros(3, 8)
+    for row in range(3):
+        length = int(batch.mask[row].sum())
+        for place, part in enumerate(model.encoder.encoder.convolutions.parts):
+            left, right = part.margins
+            rows = [torch.cat([torch.zeros(left, E), table[batch.inputs[row, :length]], torch.zeros(right, E)]) for table in channels]
+            for number in range(4):
+                features = []
+                for i in range(len(rows[0]) - part.width + 1):
+                    results = [sum(part.weight[number, h] @ words[i + h] for h in range(part.width)) for words in rows]
+                    features.append(torch.relu(results[0] + results[1] + part.bias[number]))
+                expected[row, 4 * place + number] = max(features)
+    torch.testing.assert_close(model.encode(batch), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("mode,tables", [("non-static", 1), ("static", 0), ("multichannel", 1)])
+def test_what_is_kept_as_it_is_counts_as_no_parameter(mode, tables):
+    model = classifier(encoder="cnn", encoder_settings={"filters": 6, "widths": (2, 3)}, vectors_mode=mode)
+    assert count(model) == tables * V * E + (2 + 3) * E * 6 + 2 * 6 + 2 * 6 * K + K
+    assert sum(name.startswith("encoder.embedding") for name in model.state_dict()) == (2 if mode == "multichannel" else 1)
+
+
 @pytest.mark.parametrize(
     "options,said",
     [
+        ({"vectors_mode": "dynamic"}, "no vectors mode 'dynamic'; there are non-static, static, multichannel"),
         ({"encoder": "magic"}, "no encoder 'magic'; there are bag"),
         ({"encoder": "cnn", "encoder_settings": {"hidden": 3}}, "no setting hidden; it has activation, filters, padding, widths"),
         ({"pooling": "median"}, "no pooling 'median'; there are: max"),

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from weft.nn import masks
-from weft.nn.embeddings import CountInput, TokenEmbedding, bag, concatenated_windows, hybrid_windows
+from weft.nn.embeddings import CountInput, TokenEmbedding, TwoChannelEmbedding, bag, concatenated_windows, hybrid_windows
 
 LENGTHS = torch.tensor([6, 1, 4, 0])
 
@@ -153,3 +153,50 @@ def test_bad_sizes_are_refused():
         CountInput(vocabulary_size=4, size=0)
     with pytest.raises(ValueError, match=r"\(2, 2\)"):
         CountInput(vocabulary_size=4, size=3)(torch.ones(2, 2, dtype=torch.int64), torch.tensor([0]))
+
+
+def test_a_table_starts_from_vectors_and_keeps_its_other_rows():
+    vectors = torch.randn(7, 5)
+    trained, fixed = TokenEmbedding(vocabulary_size=9, size=5), TokenEmbedding(vocabulary_size=9, size=5, trained=False)
+    drawn = trained.weight.detach().clone()
+    for embedding in (trained, fixed):
+        embedding.start_from(vectors)
+        assert torch.equal(embedding.weight[1:7], vectors[1:]) and not embedding.weight[0].any()
+    assert torch.equal(trained.weight[7:], drawn[7:]) and not fixed.weight[7:].any()
+    for wrong in (torch.zeros(7, 4), torch.zeros(10, 5), torch.zeros(5)):
+        with pytest.raises(ValueError, match=r"do not fit a table of \(9, 5\)"):
+            trained.start_from(wrong)
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_a_fixed_table_is_no_parameter_and_looks_up_the_same(sparse):
+    mask = masks.from_lengths(LENGTHS, 6)
+    ids, upstream = ids_of(mask), torch.randn(4, 6, 5)
+    trained, fixed = (TokenEmbedding(vocabulary_size=20, size=5, sparse=sparse, trained=given) for given in (True, False))
+    assert not list(fixed.parameters()) and "trained=False" in repr(fixed) and "trained" not in repr(trained)
+    fixed.load_state_dict(trained.state_dict())
+    assert torch.equal(fixed(ids), trained(ids)) and not fixed(ids).requires_grad
+    torch.testing.assert_close(fixed.bag(ids, mask), trained.bag(ids, mask))
+    assert not (fixed(ids) * upstream).requires_grad
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_two_channels_are_two_tables_added_of_which_one_learns(sparse):
+    mask = masks.from_lengths(LENGTHS, 6)
+    ids, upstream, vectors = ids_of(mask), torch.randn(4, 6, 5), torch.randn(20, 5)
+    both = TwoChannelEmbedding(vocabulary_size=20, size=5, sparse=sparse)
+    assert torch.equal(both.fixed.weight, both.tuned.weight)
+    both.start_from(vectors)
+    assert torch.equal(both.fixed.weight, both.tuned.weight) and torch.equal(both.fixed.weight[1:], vectors[1:])
+    with torch.no_grad():
+        both.tuned.weight[1:] += 1.0
+    fixed, tuned = vectors.clone(), vectors + 1.0
+    fixed[0] = tuned[0] = 0.0
+    oracle = tuned.clone().requires_grad_()
+    torch.testing.assert_close(both(ids), fixed[ids] + tuned[ids])
+    torch.testing.assert_close(both.bag(ids, mask), bag(fixed[ids] + tuned[ids], mask))
+    (both(ids) * upstream).sum().backward()
+    ((fixed[ids] + oracle[ids]) * upstream * mask.unsqueeze(-1)).sum().backward()
+    (gradient,) = [parameter.grad for parameter in both.parameters()]
+    assert gradient.is_sparse == sparse
+    torch.testing.assert_close(gradient.to_dense() if sparse else gradient, oracle.grad)

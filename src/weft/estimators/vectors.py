@@ -52,7 +52,12 @@ class Vectors:
         """How long the vectors are, from the first of them alone. Raises InputError where this is no file of vectors."""
         if not isinstance(self.source, str | Path):
             return int(self.source.vectors.shape[1])
-        return int(_load(str(self.source), limit=1).vectors.shape[1])
+        before = log.level
+        log.setLevel(logging.ERROR)  # what there is to say of the file is said when it is read
+        try:
+            return int(_load(str(self.source), limit=1).vectors.shape[1])
+        finally:
+            log.setLevel(before)
 
     def check_size(self, size: int) -> None:
         """Raises InputError where the vectors are `size` long and another embedding_size was asked for."""
