@@ -377,3 +377,35 @@ def test_a_file_is_read_by_the_columns_of_training(weft_, tmp_path):
     answers = predictions(weft_("predict", tmp_path / "m", data))
     assert [answer["label"] for answer in answers] == [label for _, _, label in rows]
     assert strict(weft_("evaluate", tmp_path / "m", data, "--json").out)["metrics"]["accuracy"] == 1.0
+
+
+# word vectors
+
+
+def test_a_model_starts_from_word_vectors_and_needs_them_no_more(weft_, data, tmp_path):
+    path = tmp_path / "small.vec"
+    path.write_text("4 3\nthe 1 2 3\nfilm 0.5 0 -1\ngreat 1 1 1\nawful -1 -1 -1\n")
+    done = weft_("train", data, "--out", tmp_path / "m", "--vectors", path, "--json", *EXACT, "--set", "filters=4", "vectors_mode=static")
+    assert done.code == 0, done.err
+    assert "small.vec: 4 of " in done.err and "3-dimensional" in done.err
+    path.unlink()
+    answered = weft_("evaluate", tmp_path / "m", data, "--json")
+    assert answered.code == 0 and strict(answered.out)["examples"] == 60
+    for options, said in (
+        (["--vectors", path], f"{path}: cannot be read"),
+        (["--set", "vectors_mode=static"], "vectors_mode: 'static' keeps a table"),
+        (["--model", "svm", "--vectors", data], "vectors: 'svm' starts from no word vectors"),
+    ):
+        failed = weft_("train", data, "--out", tmp_path / "n", *options)
+        assert failed.code == 2 and f"error: {said}" in failed.err
+
+
+def test_a_ladder_starts_from_word_vectors(weft_, data, tmp_path):
+    path = tmp_path / "small.vec"
+    path.write_text("4 3\nthe 1 2 3\nfilm 0.5 0 -1\ngreat 1 1 1\nawful -1 -1 -1\n")
+    options = ["--models", "svm,cnn", "--steps", "2", "--seeds", "1", "--json", "--out", tmp_path / "ladder", *EXACT]
+    done = weft_("compare", data, *options, "--vectors", path, "--set", "vectors_mode=multichannel", "filters=4")
+    assert done.code == 0, done.err
+    assert strict(done.out)["vectors"]["modes"] == {"cnn": "multichannel"}
+    failed = weft_("compare", data, *options, "--vectors", path, "--set", "embedding_size=4")
+    assert failed.code == 2 and "error: embedding_size: the vectors are 3-dimensional, so it cannot be 4" in failed.err
