@@ -91,6 +91,8 @@ class _TextEstimator(BaseEstimator):
         self.task_ = self._task(data.labels)
         if self.task_ not in rung.tasks:
             raise InputError(f"{self.model!r} does {', '.join(rung.tasks)}, not {self.task_}", "model")
+        if self.vectors is not None and rung.engine != "neural":
+            raise InputError(f"{rung.name!r} starts from no word vectors; --vectors is for the neural models", "vectors")
         self.pair_, self.seed_ = data.pairs is not None, self._seed()
         self._learn_classes(data.labels)
         if rung.engine == "baseline":
@@ -104,8 +106,6 @@ class _TextEstimator(BaseEstimator):
             raise InputError(f"{rung.name!r} reads one text; pairs run on the neural rungs and on majority", "model")
         if self.loss is not None:
             raise InputError(f"{rung.name!r} has a loss of its own; --loss is for the neural models", "loss")
-        if self.vectors is not None:
-            raise InputError(f"{rung.name!r} starts from no word vectors; --vectors is for the neural models", "vectors")
         names = ("epochs", "steps", "minutes", "batch_size", "batch_tokens", "patience")
         if unused := [name for name in names if getattr(self, name) is not None]:
             said = " and ".join(unused) + (" is" if len(unused) == 1 else " are")
