@@ -114,13 +114,13 @@ def read_container(path: str | os.PathLike[str], limit: int | None = None) -> St
     return Stored(words, vectors, counts, subwords, checked)
 
 
-def check_finite(vectors: np.ndarray, place: str | None) -> None:
-    """Raises InputError "place: row …" for the first row of (V, D) with NaN or ±inf, block by block."""
+def check_finite(vectors: np.ndarray, place: str | None, before: int = 0) -> None:
+    """Raises InputError "place: row …" for the first row of (V, D) with NaN or ±inf, block by block; `before`: rows before these."""
     step = max(1, (1 << 22) // max(1, vectors.shape[1]))
     for start in range(0, len(vectors), step):
         finite = np.isfinite(vectors[start : start + step])
         if not finite.all():
-            row = start + int(np.argmin(finite.all(axis=1))) + 1
+            row = before + start + int(np.argmin(finite.all(axis=1))) + 1
             raise InputError(f"row {row}: there is a number that is not finite (NaN or ±inf)", place)
 
 

@@ -2,7 +2,7 @@
 
 A decimal that is read is the float32 nearest to it: it is worked out in float64, whose 29 spare bits tell all but about one
 value in sixteen million; those are left to the caller, exactly. What is written is the shortest decimal that reads back as the
-same float32 (one digit more where a shorter one would lie at the very border). All input is bytes of the caller's buffer,
+same float32 (a digit or two more where a shorter one lies at the very border). All input is bytes of the caller's buffer,
 which ends in a line end of its own behind the last valid byte, so that no loop runs past it.
 """
 
@@ -18,7 +18,7 @@ POWERS = np.array([float(f"1e{k}") for k in range(80)])
 TENS = 10 ** np.arange(11)
 TWOS = np.ldexp(1.0, np.arange(255) - 150)  # the unit of the last place of a float32, by its exponent's bits
 WHOLE, ODD, FULL = 0, 1, 2  # read_text: up to the last whole line; a line that is no plain row; no place left
-EMPTY, BROKEN, INFINITE = 3, 4, 5  # read_binary: no word; no blank behind it, or a line end within; NaN or ±inf
+EMPTY, BROKEN = 3, 4  # read_binary: no word; no blank behind it, or a line end within
 BLANK, TAB, LINE, RETURN = 32, 9, 10, 13
 LONGEST_WORD = 1 << 16
 WIDEST = 18  # bytes of a value with its blank, at most: " -1.23456789e-38"
@@ -150,11 +150,11 @@ def power_of_ten(data: Any, at: Any) -> Any:
 
 
 @compiled
-def read_binary(data: Any, stop: Any, out: Any, out_bits: Any, filled: Any, names: Any) -> Any:
+def read_binary(data: Any, stop: Any, out: Any, filled: Any, names: Any) -> Any:
     """Rows "word", a blank, the bytes of float32 numbers out of data[:stop] into `out` (V, 4 D) uint8 from row `filled` on.
 
-    out_bits is the same memory as (V, D) uint32. Line ends before a word (the original program's) are passed over.
-    Returns (rows, bytes used, bytes of names, WHOLE, FULL, EMPTY, BROKEN or INFINITE).
+    Line ends before a word (the original program's) are passed over. Returns (rows, bytes used, bytes of names, WHOLE, FULL, EMPTY or
+    BROKEN). Whether the numbers are finite is not looked at.
     """
     width = out.shape[1]
     place = rows = named = 0
@@ -173,21 +173,16 @@ def read_binary(data: Any, stop: Any, out: Any, out_bits: Any, filled: Any, name
             return rows, place, named, EMPTY
         if end + 1 + width > stop:
             return rows, place, named, WHOLE
-        row, first = out[filled + rows], end + 1
-        for k in range(width):
-            row[k] = data[first + k]
-        infinite = 0
-        for number in out_bits[filled + rows]:
-            infinite += (number & np.uint32(0x7F800000)) == np.uint32(0x7F800000)
-        if infinite:
-            return rows, place, named, INFINITE
+        row, source = out[filled + rows], data[end + 1 :]
+        for k in range(np.uint64(width)):
+            row[k] = source[k]
         for k in range(start, end):
             names[named] = data[k]
             named += 1
         names[named] = LINE
         named += 1
         rows += 1
-        place = first + width
+        place = end + 1 + width
 
 
 @compiled
@@ -260,17 +255,18 @@ def shortest(bits: Any) -> Any:
         return 0, 1, 0
     exponent, fraction = np.int64(bits >> np.uint32(23)), np.int64(bits & np.uint32(0x7FFFFF))
     value = (fraction + (0x800000 if exponent else 0)) * TWOS[np.uint64(max(exponent, 1))]
-    half = TWOS[np.uint64(max(exponent, 1))] * (0.5 if fraction else 0.25)  # of a unit of the last place; below a power of two a quarter
+    half = TWOS[np.uint64(max(exponent, 1))] * 0.5  # a unit of the last place; below a power of two they are half as far apart
     power: Any = ((exponent - 127) * 78913) >> 18 if exponent else -45  # log₁₀ 2 · 2¹⁸; too low at most
     while value >= (POWERS[np.uint64(power + 1)] if power + 1 >= 0 else 1 / POWERS[np.uint64(-power - 1)]):
         power += 1
     scale = POWERS[np.uint64(8 - power)] if power <= 8 else 1 / POWERS[np.uint64(power - 8)]
-    scaled, room = value * scale, half * scale * 0.999999  # nine digits before the point
+    scaled, above = value * scale, half * scale * 0.999999  # nine digits before the point
+    below = above if fraction or exponent <= 1 else above * 0.5
     digits, count = np.int64(scaled + 0.5), 9
     for fewer in range(8, 0, -1):
         step = TENS[np.uint64(9 - fewer)]
         rounded = np.int64(scaled / step + 0.5)
-        if abs(rounded * step - scaled) >= room:
+        if not -below < rounded * step - scaled < above:
             break
         digits, count = rounded, fewer
     if digits >= TENS[np.uint64(count)]:

@@ -12,6 +12,8 @@ import os
 import re
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -65,16 +67,27 @@ class VectorFile:
         """The bytes from where `file` stands, in pieces of up to `size`, `most` in all."""
         left = most
         while left is None or left > 0:
-            try:
+            with self.guarded():
                 block = file.read(size if left is None else min(size, left))
-            except BROKEN as error:
-                raise InputError("the gzip data is cut off or damaged; fetch or compress the file again", self.name) from error
-            except OSError as error:
-                raise InputError(f"cannot be read on ({error.strerror})", self.name) from error
             if not block:
                 return
             left = None if left is None else left - len(block)
             yield block
+
+    def fill(self, file: IO[bytes], place: memoryview) -> int:
+        """The next bytes, as many as come, into `place`; how many they are."""
+        with self.guarded():
+            return int(file.readinto(place))  # type: ignore[attr-defined]
+
+    @contextmanager
+    def guarded(self) -> Iterator[None]:
+        """Errors of reading as InputError."""
+        try:
+            yield
+        except BROKEN as error:
+            raise InputError("the gzip data is cut off or damaged; fetch or compress the file again", self.name) from error
+        except OSError as error:
+            raise InputError(f"cannot be read on ({error.strerror})", self.name) from error
 
     def line(self, number: int) -> bytes:
         """A line of the head, counted from 0, without its end."""
@@ -105,7 +118,7 @@ def guess(file: VectorFile) -> str:
     control = sum(head.count(byte) for byte in map(bytes, zip(range(32), strict=True)) if byte not in b"\t\n\r")
     if control > len(head) // 100:
         return "bin"
-    return "txt" if len(fields) == 2 and header[2] != b"1" and not header[0].startswith((b"-", b"+")) and _pairs(file) else "vec"
+    return "txt" if known == "txt" and header[2] != b"1" and _pairs(file) else "vec"
 
 
 def _pairs(file: VectorFile) -> bool:
@@ -117,15 +130,13 @@ def _pairs(file: VectorFile) -> bool:
 def read(file: VectorFile, form: str, limit: int | None = None) -> Stored:
     """What a file of one of FORMATS (fastText's own models apart) holds; limit: at most so many rows, from the first on.
 
-    Rows keep their order. A word that comes again is left out, with a count. Raises InputError.
+    Words may come again: see without_repeats. Raises InputError.
     """
     if form == "safetensors":
         if file.zipped:
             raise InputError("is gzipped; unzip it, as this form is mapped into memory", file.name)
-        stored = read_container(file.path, limit)
-    else:
-        stored = _read_rows(file, form, limit)
-    return _without_repeats(stored, file.name)
+        return read_container(file.path, limit)
+    return _read_rows(file, form, limit)
 
 
 def _read_rows(file: VectorFile, form: str, limit: int | None) -> Stored:
@@ -162,15 +173,16 @@ def _read_rows(file: VectorFile, form: str, limit: int | None) -> Stored:
         ) from error
     with file.open() as opened:
         opened.seek(start)
-        (binary_rows if form == "bin" else text_rows)(rows, file.blocks(opened, 1 << 22), first_line=1 + (form == "vec"))
+        if form == "bin":
+            binary_rows(rows, partial(file.fill, opened))
+        else:
+            text_rows(rows, file.blocks(opened, 1 << 22), first_line=1 + (form == "vec"))
     return Stored(*rows.finished())
 
 
-def _without_repeats(stored: Stored, name: str) -> Stored:
-    """`stored` without words that came before, the first kept, in place where the rows are ours."""
+def without_repeats(stored: Stored, name: str) -> Stored:
+    """`stored` without words that came before, with a count; in place where the rows are ours."""
     count = len(stored.words)
-    if len(set(stored.words)) == count:
-        return stored
     seen: dict[str, int] = {}
     for row, word in enumerate(stored.words):
         seen.setdefault(word, row)

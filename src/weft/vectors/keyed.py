@@ -39,18 +39,20 @@ class KeyedVectors:
     key_to_index: dict[str, int]
 
     def __init__(self, words: Iterable[str], vectors: Any, *, counts: Any = None, subwords: Any = None) -> None:
-        self._set(Stored(list(words), np.asarray(vectors, np.float32), counts, subwords, checked=False), None)
+        with np.errstate(over="ignore"):  # what float32 has no room for becomes infinite, and is refused
+            rows = np.asarray(vectors, np.float32)
+        self._set(Stored(list(words), rows, counts, subwords, checked=False), None)
         check_finite(self.vectors, "vectors")
         self._checked = True
 
-    def _set(self, stored: Stored, place: str | None) -> None:
+    def _set(self, stored: Stored, place: str | None, index: dict[str, int] | None = None) -> None:
         words, vectors, counts = stored.words, stored.vectors, stored.counts
         if vectors.ndim != 2 or not vectors.size or len(vectors) != len(words):
             raise InputError(
                 f"{len(words)} words need an array of ({len(words)}, size) numbers, not one of shape {vectors.shape}", place or "vectors"
             )
         self.words, self.vectors, self.subwords = words, vectors, stored.subwords
-        self.key_to_index = dict(zip(words, range(len(words)), strict=True))
+        self.key_to_index = dict(zip(words, range(len(words)), strict=True)) if index is None else index
         if len(self.key_to_index) != len(words) or "" in self.key_to_index:
             twice = next((word for row, word in enumerate(words) if self.key_to_index[word] != row), "")
             raise InputError(f"{twice!r} comes twice; every word has one vector" if twice else "a word is empty", place or "words")
@@ -87,8 +89,12 @@ class KeyedVectors:
                 )
         else:
             stored = formats.read(file, form, limit)
+        index = dict(zip(stored.words, range(len(stored.words)), strict=True))
+        if len(index) < len(stored.words):
+            stored = formats.without_repeats(stored, file.name)
+            index = dict(zip(stored.words, range(len(stored.words)), strict=True))
         made = cls.__new__(cls)
-        made._set(stored, file.name)
+        made._set(stored, file.name, index)
         log.info("%s: %s words, vectors of %d, read as .%s", file.name, f"{len(made):,}", made.size, form)
         return made
 
@@ -117,6 +123,8 @@ class KeyedVectors:
         """A word's vector (D,), or those of several, (n, D)."""
         if isinstance(words, str):
             return self._vector(words)
+        if not isinstance(words, Iterable):
+            raise self.unknown(words)
         rows = [self.key_to_index.get(word) for word in words]
         if rows and None not in rows:
             found = self.vectors[np.array(rows, np.int64)]

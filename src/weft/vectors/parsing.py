@@ -6,7 +6,7 @@ import logging
 import os
 import re
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from decimal import Decimal
@@ -14,12 +14,13 @@ from decimal import Decimal
 import numpy as np
 
 from weft.errors import InputError
-from weft.vectors.container import decoded
+from weft.vectors.container import check_finite, decoded
 
 log = logging.getLogger("weft")
 NUMBER = re.compile(rb"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
 NOT_FINITE = re.compile(rb"[+-]?(?:nan|inf|infinity)", re.IGNORECASE)
 LONGEST_LINE = 1 << 26
+BLOCK = 1 << 21  # bytes of binary rows at a time
 BEYOND = 2.0**128 - 2.0**103  # from here on the nearest float32 is infinite
 
 
@@ -35,7 +36,7 @@ class Rows:
         self.most = min((n for n in (count, limit) if n is not None), default=None)
         self.limited = limit is not None and (count is None or limit < count)
         self.words: list[str] = []
-        self.array = np.empty((4096 if self.most is None else self.most, size), np.float32)
+        self.array = np.empty((min(4096, limit or 4096) if count is None else min(count, limit or count), size), np.float32)
         self.blanks = 0  # words with blanks in them
 
     @property
@@ -196,8 +197,9 @@ def _exact(field: bytes, line: int) -> np.float32:
     if abs(wide) >= BEYOND:
         raise OddLine(line, f"{shown!r} is beyond what float32 can hold")
     found = np.float32(wide)
-    step = np.nextafter(found, np.float32(np.inf if wide > found else -np.inf))
-    if wide - float(found) == float(step) - wide and wide != found:  # float64 is halfway: on which side is the decimal?
+    rest = wide - float(found)
+    step = np.nextafter(found, np.float32(np.copysign(np.finfo(np.float32).max, rest)))
+    if rest and rest == float(step) - wide:  # float64 is halfway: on which side is the decimal?
         decimal = Decimal(field.decode())
         if decimal != Decimal(wide):
             up, down = max(found, step), min(found, step)
@@ -205,28 +207,33 @@ def _exact(field: bytes, line: int) -> np.float32:
     return found
 
 
-def binary_rows(rows: Rows, blocks: Iterator[bytes], first_line: int) -> None:
-    """Rows "word", a blank, float32 bytes (and perhaps a line end) into `rows`. Raises InputError "FILE: row N: …"."""
+def binary_rows(rows: Rows, fill: Callable[[memoryview], int]) -> None:
+    """Rows "word", a blank, float32 bytes (and perhaps a line end) into `rows`. Raises InputError "FILE: row N: …".
+
+    fill: puts the file's next bytes into what it is given, and says how many.
+    """
     from weft.vectors import decimals
 
     out = rows.array.view(np.uint8).reshape(len(rows.array), -1)
-    bits, rest = rows.array.view(np.uint32), b""
     what = {
         decimals.EMPTY: "the word is empty",
         decimals.BROKEN: "a word and a blank were expected: cut off, damaged, or another size of vectors",
-        decimals.INFINITE: "there is a number that is not finite (NaN or ±inf)",
     }
-    for block in blocks:
-        rest = rest + block if rest else block
-        if len(rest) < out.shape[1] and len(rest) < LONGEST_LINE:
-            continue
-        data, names = np.frombuffer(rest, np.uint8), np.empty(len(rest) + 1, np.uint8)
-        _, used, length, state = map(int, decimals.read_binary(data, len(rest), out, bits, len(rows.words), names))
+    buffer = np.empty(out.shape[1] + 2 * decimals.LONGEST_WORD + BLOCK, np.uint8)  # longer than any row
+    names, stop = np.empty_like(buffer), 0
+    while got := fill(buffer[stop:].data):
+        stop += got
+        filled = len(rows.words)
+        count, used, length, state = map(int, decimals.read_binary(buffer, stop, out, filled, names))
+        check_finite(rows.array[filled : filled + count], rows.name, filled)
         rows.add_words(names[:length].tobytes())
-        rest = rest[used:]
-        if state == decimals.FULL:
-            if not rows.limited and (rest.strip() or any(block.strip() for block in blocks)):
-                raise rows.miscounted("more")
-            return
+        buffer[: stop - used] = buffer[used:stop].copy()
+        stop -= used
         if state in what:
             raise InputError(f"row {len(rows.words) + 1}: {what[state]}", rows.name)
+        if state == decimals.FULL:
+            while not rows.limited and stop:
+                if buffer[:stop].tobytes().strip():
+                    raise rows.miscounted("more")
+                stop = fill(buffer.data)
+            return

@@ -36,7 +36,7 @@ def _encoded(words: list[str], place: str, form: str) -> list[bytes]:
         raise InputError(
             f"the word {error.object!r} is no Unicode text and has no place in a .{form} file; .safetensors keeps it", place
         ) from None
-    if len(b"\n".join(encoded).split()) != len(encoded) or b"" in encoded:
+    if b"\n".join(encoded).split() != encoded:
         word = next(word for word, raw in zip(words, encoded, strict=True) if len(raw.split()) != 1 or raw.split()[0] != raw)
         what = f"the word {word!r} has a blank in it" if word else "there is an empty word"
         raise InputError(f"{what}, for which a .{form} file has no place; .safetensors keeps it", place)
