@@ -17,7 +17,6 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from typing import Any
 import numpy as np
 import peers
 import torch
+from sides import compared, heading, told, turns
 
 from weft.compare.summary import machine
 from weft.data import datasets
@@ -43,36 +43,6 @@ FASTTEXT = {"lr": 0.5, "epoch": EPOCHS, "dim": SIZE, "wordNgrams": 2, "bucket": 
 BAG = {"tokenizer": "whitespace", "embedding_size": SIZE, "buckets": BUCKETS, "epochs": EPOCHS, "batch_size": 200, "learning_rate": 0.02}
 Labelled = tuple[list[str], list[str]]  # texts, and the label of each
 TRANSFORMER = {"layers": 4, "hidden_size": 256, "embedding_size": 256, "heads": 4}
-
-
-def turns(first: Callable[[], float], second: Callable[[], float], runs: int) -> tuple[list[float], list[float]]:
-    """What two measurements give when they take turns; the first turn warms up and is not counted."""
-    pairs = [(first(), second()) for _ in range(runs + 1)][1:]
-    return [a for a, _ in pairs], [b for _, b in pairs]
-
-
-def compared(name: str, unit: str, ours: list[float], theirs: list[float], sides: tuple[str, str]) -> dict[str, Any]:
-    """A row: the median of each side and of the ratio ours/theirs over the turns, with its range. More is better."""
-    ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
-    row = {
-        "what": name, "unit": unit, "sides": list(sides), "first": statistics.median(ours), "second": statistics.median(theirs),
-        "ratio": statistics.median(ratios), "least": min(ratios), "most": max(ratios),
-    }  # fmt: skip
-    print(
-        f"| {name} | {unit} | {row['first']:,.0f} | {row['second']:,.0f} | {row['ratio']:.2f} ({row['least']:.2f}–{row['most']:.2f}) |",
-        flush=True,
-    )
-    return row
-
-
-def told(name: str, unit: str, ours: float, theirs: float, sides: tuple[str, str]) -> dict[str, Any]:
-    """A row of two numbers that are measured once, or are no speeds: no ratio."""
-    print(f"| {name} | {unit} | {ours:.2f} | {theirs:.2f} | |", flush=True)
-    return {"what": name, "unit": unit, "sides": list(sides), "first": ours, "second": theirs}
-
-
-def heading(sides: tuple[str, str]) -> None:
-    print(f"\n| what | unit | {sides[0]} | {sides[1]} | ratio (least–most) |\n|---|---|---|---|---|")
 
 
 def against_fasttext(names: list[str], runs: int, threads: int, limit: int | None) -> list[dict[str, Any]]:

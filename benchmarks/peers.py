@@ -42,6 +42,7 @@ PEERS: Mapping[str, Peer] = {
         ("fasttext==0.9.3", "numpy==1.26.4; python_version < '3.13'", "numpy>=2.1; python_version >= '3.13'"),
         ("setuptools==80.9.0", "wheel==0.45.1", "pybind11==2.13.6"),
     ),
+    "gensim": Peer("gensim", ("gensim==4.4.0", "numpy==2.4.6", "scipy==1.17.1")),
 }
 
 
@@ -51,9 +52,7 @@ def environment(name: str) -> Path:
     It lies in WEFT's cache under peers/, named after the peer, the Python version and what is installed in it.
     Raises KeyError for an unknown peer, RuntimeError with pip's last words where it cannot be installed.
     """
-    peer = PEERS[name]
-    digest = hashlib.sha256(json.dumps([peer.requirements, peer.build]).encode()).hexdigest()[:8]
-    folder = cache_folder() / "peers" / f"{name}-py{sys.version_info.major}.{sys.version_info.minor}-{digest}"
+    peer, folder = PEERS[name], _folder(name)
     python, finished = folder / "bin" / "python", folder / "installed.txt"
     if finished.is_file():
         return python
@@ -67,6 +66,17 @@ def environment(name: str) -> Path:
     with atomic_write(finished) as file:
         file.write(installed)
     return python
+
+
+def installed(name: str) -> bool:
+    """Whether a peer's environment is there already."""
+    return (_folder(name) / "installed.txt").is_file()
+
+
+def _folder(name: str) -> Path:
+    peer = PEERS[name]
+    digest = hashlib.sha256(json.dumps([peer.requirements, peer.build]).encode()).hexdigest()[:8]
+    return cache_folder() / "peers" / f"{name}-py{sys.version_info.major}.{sys.version_info.minor}-{digest}"
 
 
 def _pip(python: Path, arguments: tuple[str, ...]) -> None:

@@ -1,4 +1,4 @@
-"""benchmarks/classify.py runs from its arguments to its JSON, on texts made here, without a peer; what it times is not looked at."""
+"""The benchmarks run from their arguments to their JSON, on what is made here; what they time is not looked at."""
 
 from __future__ import annotations
 
@@ -76,3 +76,30 @@ def test_two_sides_take_turns_and_the_first_turn_warms_up(classify):
 
     assert classify.turns(side("a"), side("b"), 2) == ([3, 5], [4, 6])
     assert told == ["a", "b"] * 3
+
+
+def test_keyed_vectors_beside_gensim_from_arguments_to_json(monkeypatch, tmp_path, capsys):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    peers, keyed = importlib.import_module("peers"), importlib.import_module("keyed")
+    try:
+        if not peers.installed("gensim"):
+            pytest.skip("gensim's environment is made by the first run of benchmarks/keyed.py")
+        out = tmp_path / "keyed.json"
+        monkeypatch.setattr(sys, "argv", ["keyed.py", "--quick", "--runs", "1", "--threads", "1", "--out", str(out)])
+        keyed.main()
+    finally:
+        for name in ("keyed", "peers"):
+            sys.modules.pop(name, None)
+    results, printed = read_json(out), capsys.readouterr().out
+    assert "answers differ" not in printed
+    ours, theirs = results["turns"][0]
+    assert len(ours["found"]) == 64 and all(len(found) == 10 for found in ours["found"]) and ours["found"] == theirs["found"]
+    assert [row["what"] for row in results["table"]] == [
+        ".bin loading, 3,000 × 20",
+        ".vec loading, 500 × 20",
+        "single query",
+        "64 queries",
+        "start-up",
+        "first query",
+        "peak memory",
+    ]

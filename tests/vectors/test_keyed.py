@@ -97,7 +97,7 @@ def test_most_similar_is_a_sort_of_all_cosines():
 
 
 def test_what_gensim_answers():
-    """Constants: gensim 4.4's KeyedVectors(3), add_vectors(words, rows), and the same questions (weights in pairs are taken as they stand)."""
+    """Constants: gensim 4.4's KeyedVectors(3), add_vectors(words, rows), and the same questions (a weight counts as it stands)."""
     kv = KeyedVectors(["a", "b", "c", "d", "e"], [[1, 2, 3], [2, 1, 0], [-1, 0.5, 2], [0, 0, 1], [3, 2, 1]])
     same(kv.most_similar("a", topn=3), [("d", 0.80178374), ("e", 0.71428567), ("c", 0.69985420)])
     same(kv.most_similar(["a", "b"], ["c"], topn=2), [("e", 0.94239765), ("d", -0.04010432)])
@@ -193,6 +193,7 @@ def test_an_unknown_word_names_near_spellings():
         (lambda kv: kv.most_similar("w1", topn=0), "topn: must be at least 1, not 0"),
         (lambda kv: kv.analogy("w1", "w2", "w3", "multiply", topn=0), "topn: must be at least 1"),
         (lambda kv: kv.most_similar(), "positive: at least one word or vector"),
+        (lambda kv: kv.most_similar("w1", 5), r"query: words, vectors or \(word, weight\) pairs were expected, not int"),
         (lambda kv: kv.most_similar(np.ones(3)), "query: a word or 12 finite numbers were expected"),
         (lambda kv: kv.most_similar(np.full(12, np.nan)), "query: a word or 12 finite numbers were expected"),
         (lambda kv: kv.most_similar([5]), "query: a word or 12 finite numbers were expected"),

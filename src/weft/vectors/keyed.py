@@ -179,6 +179,8 @@ class KeyedVectors:
         """One query or several → a list: a word, a vector (D,), a (word, weight) pair, or a sequence of them."""
         if isinstance(wanted, str) or _weighted(wanted) or (isinstance(wanted, np.ndarray) and wanted.ndim == 1):
             return [wanted]
+        if not isinstance(wanted, Iterable):
+            raise InputError(f"words, vectors or (word, weight) pairs were expected, not {type(wanted).__name__}", "query")
         return list(wanted)
 
     def direction(self, positive: Any = (), negative: Any = ()) -> tuple[np.ndarray, list[int]]:
