@@ -144,7 +144,9 @@ def _read_rows(file: VectorFile, form: str, limit: int | None) -> Stored:
     start = mark
     count: int | None = None
     if form == "txt":
-        first = next((line for line in file.head.split(b"\n") if line.strip()), b"")
+        first = next((line for line in file.head[mark:].split(b"\n") if line.strip()), b"")
+        if len(first) == HEAD - mark:
+            raise InputError("the first line is longer than 1 MB: is this a text file of vectors?", f"{file.name}:1")
         size = count_of_numbers(first)
         if not size:
             raise InputError("no row of word vectors: a word and its numbers, between blanks, were expected", f"{file.name}:1")

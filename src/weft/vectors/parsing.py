@@ -170,7 +170,7 @@ def _odd(text: bytes, size: int, line: int) -> tuple[bytes, list[np.float32]] | 
         raise OddLine(line, "the word is empty: a row begins with its word")
     numeric = count_of_numbers(text)
     if len(fields) <= size or (len(fields) > size + 1 and numeric > size):
-        raise OddLine(line, f"there are {len(fields) - 1} numbers; the rows before have {size}")
+        raise OddLine(line, f"{size} numbers were expected behind the word, not {len(fields) - 1}")
     return b" ".join(fields[:-size]), [_exact(field, line) for field in fields[-size:]]
 
 
