@@ -7,11 +7,18 @@ from typing import Any
 
 import numba
 
+# Sums may be reordered and products fused, else no loop over floats is vectorised; NaN and infinity stay what they are. Division by zero is NumPy's.
+OPTIONS: dict[str, Any] = {"nogil": True, "fastmath": {"reassoc", "contract", "nsz", "arcp"}, "error_model": "numpy"}
+
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function` as machine code. Sums may be reordered (else no loop over floats is vectorised); division by zero is NumPy's."""
-    options: dict[str, Any] = {"nogil": True, "fastmath": True, "error_model": "numpy"}
+    """`function` as machine code."""
     try:
-        return numba.njit(cache=True, **options)(function)
+        return numba.njit(cache=True, **OPTIONS)(function)
     except RuntimeError:  # nowhere to write: compiled anew in each process
-        return numba.njit(**options)(function)
+        return numba.njit(**OPTIONS)(function)
+
+
+def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function` for use inside kernels: machine code that is put where it is called."""
+    return numba.njit(inline="always", **OPTIONS)(function)

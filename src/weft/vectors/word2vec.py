@@ -1,0 +1,203 @@
+"""word2vec: skip-gram and CBOW under negative sampling, hierarchical softmax or the full softmax, on all threads (E39–E47; Mikolov et al., 2013).
+
+The rate falls in a line with the share of tokens read (true progress, of all threads). One thread is exact and repeatable: every draw is a function of the
+seed, the epoch and the chunk of the corpus. Several threads write into the same tables without locks (Niu et al., 2011), and end a little differently each time.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from weft.errors import InputError
+from weft.vectors import steps
+from weft.vectors.corpus import Corpus
+from weft.vectors.huffman import huffman_paths
+from weft.vectors.kernels import alias_table
+
+POOL = 4  # times `negative` words are drawn for a block of eight centres
+LOSSES = ("ns", "hs", "softmax")
+Watch = Callable[[float, float], None]  # (share of the work that is done, words a second)
+
+
+@dataclass
+class Trained:
+    """inputs (R, D): word vectors first, then those of character n-grams; outputs (O, D): of words, or of the tree's inner nodes. losses: the mean loss of a
+    training pair in each epoch, in nats; seconds: of the training loop alone; words: tokens read in it."""
+
+    inputs: np.ndarray
+    outputs: np.ndarray
+    losses: list[float] = field(default_factory=list)
+    seconds: float = 0.0
+    words: int = 0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to train. window: 0 for all of a sentence (a set, without order). exponent: of the noise's counts; dynamic: the window of each centre is drawn from
+    1 … window; mean: CBOW's and n-grams' vectors are averaged, not summed; exact_mean: their gradient is divided too (E41)."""
+
+    cbow: bool = False
+    loss: str = "ns"
+    dim: int = 100
+    window: int = 5
+    negative: int = 5
+    epochs: int = 5
+    sample: float = 1e-3
+    rate: float = 0.025
+    threads: int = 1
+    seed: int = 1
+    exponent: float = 0.75
+    dynamic: bool = True
+    mean: bool = True
+    exact_mean: bool = False
+
+
+def keep_probability(counts: np.ndarray, sample: float) -> np.ndarray:
+    """The chance of each word to survive subsampling, min(1, √(t/f) + t/f), float32; all 1 with sample = 0 (E47)."""
+    if not sample:
+        return np.ones(len(counts), np.float32)
+    ratio = sample * counts.sum() / np.maximum(counts, 1)
+    return np.minimum(1, np.sqrt(ratio) + ratio).astype(np.float32)
+
+
+def noise_weights(counts: np.ndarray, exponent: float = 0.75) -> np.ndarray:
+    """count^exponent, of which negatives are drawn in proportion (E47)."""
+    return np.asarray(counts, np.float64) ** exponent
+
+
+def identity_rows(count: int) -> tuple[np.ndarray, np.ndarray]:
+    """(starts, rows) where every word has one row, its own."""
+    return np.arange(count + 1, dtype=np.int64), np.arange(count, dtype=np.int32)
+
+
+def make_tables(
+    plan: Plan,
+    counts: np.ndarray,
+    rows: tuple[np.ndarray, np.ndarray],
+    targets: np.ndarray | None = None,
+    generator: np.random.Generator | None = None,
+) -> steps.Tables:
+    """Fresh tables: inputs uniform in ±½/dim, outputs 0, as the original program starts. targets: counts of what is predicted, where it is not the words."""
+    targets = counts if targets is None else targets
+    starts, ids = rows
+    generator = np.random.default_rng(plan.seed) if generator is None else generator
+    inputs = generator.random((int(ids.max()) + 1, plan.dim), np.float32)
+    inputs -= np.float32(0.5)
+    inputs /= np.float32(plan.dim)
+    paths, nodes, bits = (
+        huffman_paths(targets) if plan.loss == "hs" else (np.zeros(1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.uint8))
+    )
+    probability, alias = alias_table(noise_weights(targets, plan.exponent))
+    outputs = np.zeros((max(1, len(targets) - (plan.loss == "hs")), plan.dim), np.float32)
+    keep = keep_probability(counts, plan.sample)
+    return steps.Tables(inputs, outputs, starts, ids, keep, probability, alias, paths, nodes, (1 - bits).astype(np.float32))
+
+
+def train_word2vec(corpus: Corpus, plan: Plan, *, rows: tuple[np.ndarray, np.ndarray] | None = None, watch: Watch | None = None) -> Trained:
+    """Trains on a corpus. rows: (starts (V + 1,), rows of the input table), those of word w at starts[w]:starts[w + 1]; each word its own row if not given.
+
+    watch is called now and then with the share that is done. Raises InputError for a plan that cannot be, or a corpus of one word.
+    """
+    check_plan(plan, len(corpus.words))
+    tables = make_tables(plan, corpus.counts, identity_rows(len(corpus.words)) if rows is None else rows)
+    longest = min(
+        steps.LONGEST,
+        max((int(np.diff(np.flatnonzero(chunk < 0), prepend=-1).max(initial=len(chunk))) for chunk in corpus.chunks()), default=1),
+    )
+    options = _options(plan, plan.epochs * corpus.tokens)
+    spaces = [
+        steps.space(tables, window=plan.window, longest=longest, pool=POOL * plan.negative, loss=plan.loss) for _ in range(plan.threads)
+    ]
+
+    def work(number: int, thread: int, state: np.uint64, progress: np.ndarray) -> tuple[float, int]:
+        arguments = corpus.chunk(number), tables, options, spaces[thread], progress, thread, state
+        found = steps.train_paths(*arguments) if plan.loss == "hs" else steps.train_blocks(*arguments, plan.loss == "softmax")
+        return float(found[0]), int(found[1])
+
+    return run_epochs(work, len(corpus), tables, plan, options.total, watch)
+
+
+def _options(plan: Plan, total: float) -> steps.Options:
+    return steps.Options(plan.window, plan.dynamic, plan.cbow, plan.mean, plan.exact_mean, plan.negative, plan.rate, float(total))
+
+
+def check_plan(plan: Plan, words: int) -> None:
+    """Raises InputError, naming the argument, for what cannot be."""
+    if plan.loss not in LOSSES:
+        raise InputError(f"must be {', '.join(LOSSES)}, not {plan.loss!r}", "loss")
+    least = {"dim": 1, "window": 0, "negative": 1, "epochs": 1, "threads": 1, "seed": 0}
+    for name, low in least.items():
+        if getattr(plan, name) < low:
+            raise InputError(f"must be at least {low}, not {getattr(plan, name)}", name)
+    if not 0 <= plan.sample < 1:
+        raise InputError(f"must be from 0 (no subsampling) to below 1, not {plan.sample}", "sample")
+    if not 0 < plan.rate < 100:
+        raise InputError(f"must be above 0, not {plan.rate}", "rate")
+    if words < 2:
+        raise InputError("one word alone has nothing to be told from: a larger corpus or a lower min_count is wanted", "the corpus")
+
+
+def run_epochs(
+    work: Callable[[int, int, np.uint64, np.ndarray], tuple[float, int]],
+    chunks: int,
+    tables: steps.Tables,
+    plan: Plan,
+    total: float,
+    watch: Watch | None,
+) -> Trained:
+    """Every epoch goes through all chunks, each handed to the next free thread. Raises InputError where the loss is no number any more."""
+    progress = np.zeros((plan.threads, 8), np.int64)  # a cache line for each thread
+    trained = Trained(tables.inputs, tables.outputs)
+    started = time.perf_counter()
+    for epoch in range(plan.epochs):
+        loss, pairs = _epoch(work, chunks, plan, epoch, progress, total, watch, started)
+        if not np.isfinite(loss):
+            raise InputError(f"the loss is {loss} in epoch {epoch + 1}: a lower learning rate keeps it finite", "rate")
+        trained.losses.append(loss / max(pairs, 1))
+    trained.seconds, trained.words = time.perf_counter() - started, int(progress[:, 0].sum())
+    return trained
+
+
+def _epoch(
+    work: Any, chunks: int, plan: Plan, epoch: int, progress: np.ndarray, total: float, watch: Watch | None, started: float
+) -> tuple[float, int]:
+    waiting: Iterator[int] = iter(range(chunks))
+    lock, stop = threading.Lock(), threading.Event()
+    sums, failures = [[0.0, 0] for _ in range(plan.threads)], []
+
+    def worker(thread: int) -> None:
+        try:
+            while not stop.is_set():
+                with lock:
+                    number = next(waiting, None)
+                if number is None:
+                    return
+                state = np.random.SeedSequence([plan.seed, epoch, number]).generate_state(1, np.uint64)[0]
+                loss, pairs = work(number, thread, state, progress)
+                sums[thread][0] += loss
+                sums[thread][1] += pairs
+        except BaseException as error:
+            failures.append(error)
+            stop.set()
+
+    threads = [threading.Thread(target=worker, args=(thread,), daemon=True) for thread in range(plan.threads)]
+    for thread in threads:
+        thread.start()
+    try:
+        while any(thread.is_alive() for thread in threads):
+            threads[0 if threads[0].is_alive() else -1].join(0.2)
+            if watch is not None:
+                done = int(progress[:, 0].sum())
+                watch(done / total, done / (time.perf_counter() - started))
+    except KeyboardInterrupt:
+        stop.set()
+        raise
+    if failures:
+        raise failures[0]
+    return sum(part[0] for part in sums), int(sum(part[1] for part in sums))
