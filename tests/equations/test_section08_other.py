@@ -294,7 +294,7 @@ def test_e52_cells_without_counts_contribute_nothing() -> None:
     (first, one), (second, other) = (fit_glove(matrix, 4, epochs=3) for matrix in (csr_matrix(counts), stored))
     assert one == other and one["cells"] == np.count_nonzero(counts)
     np.testing.assert_array_equal(first.vectors, second.vectors)
-    start = Tables.start(8, 4, 0.05, seed=1)
+    start = Tables.start(8, 4, 0.1, seed=1)
     for row in (3, 8 + 3):
         np.testing.assert_array_equal(first.vectors[row], start.vectors[row])
     assert (first.vectors[[0, 8]] != start.vectors[[0, 8]]).all()

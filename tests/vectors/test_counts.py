@@ -115,7 +115,7 @@ def test_subsampling_is_the_expected_count() -> None:
     assert (np.abs(stays.mean(0) - share) <= 5 * np.sqrt(share * (1 - share) / rounds)).all()
     thinned = ppmi(full * np.outer(kept, kept), smoothing=0.75)
     expected = truncated_svd(thinned.astype(np.float32), 5, seed=1)
-    vectors, _ = train_svd(lambda: iter([ids]), counts, dim=5, window=3, sample=0.02, smoothing=0.75)
+    vectors, _ = train_svd(lambda: iter([ids]), counts, dim=5, window=3, weight="flat", sample=0.02, smoothing=0.75)
     np.testing.assert_allclose(vectors @ vectors.T, expected.words() @ expected.words().T, atol=1e-3)
 
 

@@ -61,9 +61,9 @@ def test_each_cell_is_stepped_once() -> None:
     """A cell a row, so that none sees another's step: every bias gathers the one g² that the start gives it."""
     matrix = csr_matrix(np.eye(40) * np.e)
     tables, info = fit_glove(matrix, 3, epochs=1, x_max=1.0)
-    start = Tables.start(40, 3, 0.05, seed=1)
+    start = Tables.start(40, 3, 0.1, seed=1)
     products = (start.vectors[:40] * start.vectors[40:]).sum(1) + start.biases[:40] + start.biases[40:]
-    np.testing.assert_allclose(tables.bias_squares, np.tile(400 + (products - 1) ** 2, 2), rtol=1e-6)
+    np.testing.assert_allclose(tables.bias_squares, np.tile(100 + (products - 1) ** 2, 2), rtol=1e-6)
     assert info["losses"][0] == pytest.approx(((products - 1) ** 2).mean(), rel=1e-5)
 
 
@@ -98,7 +98,7 @@ def test_words_alone_or_words_and_contexts() -> None:
     ids, counts = topics()
     both, words = (train_glove(lambda: iter([ids]), counts, dim=5, epochs=2, contexts=contexts)[0] for contexts in (True, False))
     assert not np.array_equal(both, words)
-    matrix = glove.counting.count_windows(lambda: iter([ids]), 20, window=10, weight="harmonic")
+    matrix = glove.counting.count_windows(lambda: iter([ids]), 20, window=15, weight="harmonic")
     tables, _ = fit_glove(matrix, 5, epochs=2)
     np.testing.assert_array_equal(words, tables.vectors[:20])
     np.testing.assert_array_equal(both, tables.vectors[:20] + tables.vectors[20:])

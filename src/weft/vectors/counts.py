@@ -154,25 +154,28 @@ def train_svd(
     counts: np.ndarray,
     *,
     dim: int = 100,
-    window: int | None = 5,
-    weight: str = "flat",
+    window: int | None = 10,
+    weight: str | None = None,
     shift: float = 1.0,
     smoothing: float = 0.75,
     power: float = 0.5,
-    sample: float = 0.0,
+    sample: float = 1e-4,
     seed: int = 1,
     threads: int = 1,
     iterations: int = 4,
 ) -> tuple[np.ndarray, dict[str, Any]]:
     """Word vectors of a corpus by counting: windows → PPMI → SVD (E36–E38). (V, dim) float32, and what there is to say about them.
 
-    chunks() as for `count_windows`; counts (V,): of the words. sample t > 0: pairs count as if frequent words were subsampled (E47), by
-    the probability that both words stay. The info has "pairs" (distinct), "cells" (positive), "values" (dim,) and "explained", the share
-    of the squared norm of the PPMI matrix. Raises InputError for an empty corpus, and as the functions above.
+    chunks() as for `count_windows`; counts (V,): of the words. weight: see `window_weights`; None for "harmonic" or, in sets, "flat".
+    sample t > 0: pairs count as if frequent words were subsampled (E47), by the probability that both words stay.
+    The info has "pairs" (distinct), "cells" (positive), "values" (dim,) and "explained", the share of the squared norm of the PPMI matrix.
+    Raises InputError for an empty corpus, and as the functions above.
     """
     size = check_corpus(counts, dim)
-    matrix = count_windows(chunks, size, window=window, weight=weight, threads=threads)
+    matrix = count_windows(chunks, size, window=window, weight=weight or usual_weight(window), threads=threads)
     pairs = matrix.nnz
+    if not 0 <= sample < np.inf:
+        raise InputError(f"must be 0, for none, or more, not {sample}", "sample")
     if sample:
         from scipy.sparse import diags
 
@@ -184,6 +187,11 @@ def train_svd(
     explained = float(np.square(factors.values, dtype=np.float64).sum() / np.square(matrix.data, dtype=np.float64).sum())
     info = {"pairs": pairs, "cells": matrix.nnz, "values": factors.values, "explained": explained}
     return np.ascontiguousarray(factors.words(power), np.float32), info
+
+
+def usual_weight(window: int | None) -> str:
+    """ "harmonic", or "flat" for sets, which know no distance."""
+    return "flat" if window is None else "harmonic"
 
 
 def check_corpus(counts: np.ndarray, dim: int) -> int:

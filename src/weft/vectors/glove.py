@@ -2,7 +2,7 @@
 
 J = Σ_{ij} f(X_ij)(w_i·w̃_j + b_i + b̃_j − log X_ij)², f(x) = min((x/x_max)^α, 1). One cell at a time, by AdaGrad as in the released C
 program: the gradient is that of J/2, and the accumulators, which there begin at 1 and gather (ηg)², are here multiplied by η⁻²; that is
-E21 with a rate of 1, V = η⁻² at the start.
+E21 with a rate of 1, V = η⁻² at the start. (The C program divides by √V before it adds g² to V; here, as in E21, it is added first.)
 
 Almost all of the time goes to fetching rows. So the words are dealt at random into groups, cells into tiles (group of the word, group of
 the context), and an epoch takes the tiles in a new order and each tile's cells in a new order: a tile's rows stay in the cache, as in
@@ -61,7 +61,7 @@ class Cells:
     bounds: np.ndarray
 
     @classmethod
-    def of(cls, matrix: Any, x_max: float = 100.0, alpha: float = 0.75, seed: int = 1) -> Cells:
+    def of(cls, matrix: Any, x_max: float = 10.0, alpha: float = 0.75, seed: int = 1) -> Cells:
         """From a sparse matrix (V, V) of counts. Raises InputError where a count is negative or no finite number, and where all are 0."""
         cells = matrix.tocoo()
         if not (np.isfinite(cells.data).all() and (cells.data >= 0).all()):
@@ -87,11 +87,11 @@ def train_glove(
     counts: np.ndarray,
     *,
     dim: int = 100,
-    window: int | None = 10,
-    weight: str = "harmonic",
+    window: int | None = 15,
+    weight: str | None = None,
     epochs: int = 25,
-    learning_rate: float = 0.05,
-    x_max: float = 100.0,
+    learning_rate: float = 0.1,
+    x_max: float = 10.0,
     alpha: float = 0.75,
     contexts: bool = True,
     seed: int = 1,
@@ -100,12 +100,14 @@ def train_glove(
 ) -> tuple[np.ndarray, dict[str, Any]]:
     """GloVe vectors of a corpus: (V, dim) float32, w + w̃, or w alone with contexts=False; and what there is to say about them.
 
-    chunks() and counts (V,) as for `train_svd`. The info has "losses", J per cell in each epoch, each cell as it was met; "loss", that of
-    the finished vectors; "cells"; "biases" (2, V). report: called after each epoch.
+    chunks() and counts (V,), weight too, as for `train_svd`. x_max = 10 and the learning rate suit corpora of millions of
+    words; the paper's 100 and 0.05 are for billions.
+    The info has "losses", J per cell in each epoch, each cell as it was met; "loss", that of the finished vectors;
+    "cells"; "biases" (2, V). report: called after each epoch.
     Raises InputError for an empty corpus and options that do not fit, DivergedError where the loss is no number any more.
     """
     size = counting.check_corpus(counts, dim)
-    matrix = counting.count_windows(chunks, size, window=window, weight="flat" if window is None else weight, threads=threads)
+    matrix = counting.count_windows(chunks, size, window=window, weight=weight or counting.usual_weight(window), threads=threads)
     options: dict[str, Any] = {"epochs": epochs, "learning_rate": learning_rate, "x_max": x_max, "alpha": alpha}
     tables, info = fit_glove(matrix, dim, **options, seed=seed, threads=threads, report=report)
     vectors = tables.vectors[:size] + tables.vectors[size:] if contexts else tables.vectors[:size].copy()
@@ -117,8 +119,8 @@ def fit_glove(
     dim: int,
     *,
     epochs: int = 25,
-    learning_rate: float = 0.05,
-    x_max: float = 100.0,
+    learning_rate: float = 0.1,
+    x_max: float = 10.0,
     alpha: float = 0.75,
     seed: int = 1,
     threads: int = 1,
