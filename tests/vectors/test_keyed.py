@@ -115,6 +115,7 @@ def test_equal_scores_keep_the_order_of_the_words():
 @pytest.mark.parametrize("block", [1, 64 * 1024, 1 << 22])
 def test_a_batch_answers_as_one_by_one(monkeypatch, block):
     monkeypatch.setattr(neighbours, "BLOCK", block)
+    monkeypatch.setattr(neighbours, "QUERIES", 33)
     kv = made(3000, 6)
     words = ["w5", "w2999", "w17", "w5"]
     for found, word in zip(kv.most_similar_batch(words, topn=7), words):

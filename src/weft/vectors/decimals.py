@@ -254,8 +254,9 @@ def shortest(bits: Any) -> Any:
     if bits == 0:
         return 0, 1, 0
     exponent, fraction = np.int64(bits >> np.uint32(23)), np.int64(bits & np.uint32(0x7FFFFF))
-    value = (fraction + (0x800000 if exponent else 0)) * TWOS[np.uint64(max(exponent, 1))]
-    half = TWOS[np.uint64(max(exponent, 1))] * 0.5  # a unit of the last place; below a power of two they are half as far apart
+    unit = TWOS[np.uint64(exponent if exponent > 1 else 1)]
+    value = (fraction + (0x800000 if exponent else 0)) * unit
+    half = unit * 0.5  # of a unit of the last place; below a power of two they are half as far apart
     power: Any = ((exponent - 127) * 78913) >> 18 if exponent else -45  # log₁₀ 2 · 2¹⁸; too low at most
     while value >= (POWERS[np.uint64(power + 1)] if power + 1 >= 0 else 1 / POWERS[np.uint64(-power - 1)]):
         power += 1

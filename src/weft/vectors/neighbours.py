@@ -13,6 +13,7 @@ import numpy as np
 from weft.vectors.container import check_finite
 
 BLOCK = 1 << 22  # scores at a time
+QUERIES = 4096  # at most, at a time
 EPSILON = 1e-3  # 3CosMul's
 
 
@@ -56,23 +57,63 @@ class Neighbours:
         """For each of unit queries (B, D) the `topn` best rows but those left out for it, best first (the earlier row where equal), and
         their cosines. Products are made block by block of rows."""
         count = len(self.vectors)
+        if len(queries) > QUERIES:
+            parts = [slice(first, first + QUERIES) for first in range(0, len(queries), QUERIES)]
+            answers = [self.nearest(queries[part], topn, left_out[part]) for part in parts]
+            return [rows for some, _ in answers for rows in some], [scores for _, some in answers for scores in some]
         if len(queries) == 1:
             scores = self.cosines(np.ascontiguousarray(queries[0]))
             scores[left_out[0]] = -np.inf
             rows = best(scores, min(topn, count - len(left_out[0])))
             return [rows], [scores[rows]]
-        found = [(np.empty(0, np.int64), np.empty(0, np.float32)) for _ in queries]
+        bests = [_Best(topn) for _ in queries]
+        gone = np.concatenate(left_out), np.repeat(np.arange(len(queries)), [len(out) for out in left_out])
         step = max(1024, BLOCK // len(queries))
+        turned, place = np.ascontiguousarray(queries.T), np.empty((min(step, count), len(queries)), np.float32)
         for start in range(0, count, step):
-            scores = self.cosines(queries, start, start + step)
-            for i, (line, out) in enumerate(zip(scores, left_out, strict=True)):
-                inside = out[(out >= start) & (out < start + len(line))]
-                line[inside - start] = -np.inf
-                rows = best(line, min(topn, len(line) - len(inside)))
-                merged = np.append(found[i][0], rows + start), np.append(found[i][1], line[rows])
-                order = np.lexsort((merged[0], -merged[1]))[:topn]
-                found[i] = merged[0][order], merged[1][order]
-        return [rows for rows, _ in found], [scores for _, scores in found]
+            end = min(count, start + step)
+            scores = np.matmul(self.vectors[start:end], turned, out=place[: end - start])  # faster than (queries, rows)
+            scores *= self.inverse[start:end, None]
+            inside = (gone[0] >= start) & (gone[0] < end)
+            scores[gone[0][inside] - start, gone[1][inside]] = -np.inf
+            _best_of_block(scores, start, bests)
+        return [each.rows for each in bests], [each.scores for each in bests]
+
+
+class _Best:
+    """The k best rows of a query so far, in order."""
+
+    def __init__(self, k: int) -> None:
+        self.k, self.rows, self.scores = k, np.empty(0, np.int64), np.empty(0, np.float32)
+
+    @property
+    def bound(self) -> float:
+        """What a score must reach to come among them."""
+        return float(self.scores[-1]) if len(self.rows) == self.k else -np.inf
+
+    def add(self, rows: np.ndarray, scores: np.ndarray) -> None:
+        fit = scores > -np.inf  # those left out are −∞
+        rows, scores = np.append(self.rows, rows[fit]), np.append(self.scores, scores[fit])
+        order = np.lexsort((rows, -scores))[: self.k]
+        self.rows, self.scores = rows[order], scores[order]
+
+
+def _best_of_block(scores: np.ndarray, start: int, bests: Sequence[_Best]) -> None:
+    """Adds the best of a block (rows, queries), which begins with row `start`: only stretches of 32 rows are looked at in which the
+    largest score reaches both what the query has so far and the k-th largest of the stretches' largest."""
+    count, width = len(scores), 32
+    stretches = count // width
+    tops = scores[: stretches * width].reshape(stretches, width, -1).max(axis=1)  # (stretches, queries)
+    rest, inside = np.arange(stretches * width, count), np.arange(width)
+    for i, one in enumerate(bests):
+        bound, top = one.bound, tops[:, i]
+        if one.k < stretches:
+            bound = max(bound, float(np.partition(top, stretches - one.k)[stretches - one.k]))
+        rows = np.append((np.flatnonzero(top >= bound)[:, None] * width + inside).ravel(), rest)
+        found = scores[rows, i]
+        reach = found >= bound
+        if reach.any():
+            one.add(rows[reach] + start, found[reach])
 
 
 def unit(rows: np.ndarray) -> np.ndarray:
