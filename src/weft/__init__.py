@@ -1,4 +1,5 @@
-"""weft: from word embeddings to fine-tuned Transformers. The estimators are imported when they are first asked for, torch with them."""
+"""weft: from word embeddings to fine-tuned Transformers. What users hold is imported when it is first asked for, torch with it where it
+needs torch."""
 
 from __future__ import annotations
 
@@ -7,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from weft.errors import InputError
     from weft.estimators.text import TextClassifier, TextRegressor, load
+    from weft.vectors.keyed import KeyedVectors
+    from weft.vectors.methods import WordVectors
 
 __version__ = "0.1.0"
-__all__ = ["InputError", "TextClassifier", "TextRegressor", "__version__", "load"]
+__all__ = ["InputError", "KeyedVectors", "TextClassifier", "TextRegressor", "WordVectors", "__version__", "load"]
 
 
 def __getattr__(name: str) -> Any:
@@ -17,6 +20,14 @@ def __getattr__(name: str) -> Any:
         from weft import errors
 
         return errors.InputError
+    if name == "KeyedVectors":
+        from weft.vectors import keyed
+
+        return keyed.KeyedVectors
+    if name == "WordVectors":
+        from weft.vectors import methods
+
+        return methods.WordVectors
     if name in __all__:
         from weft.estimators import text
 

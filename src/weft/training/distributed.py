@@ -12,6 +12,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.distributed as torch_distributed
 from torch import Tensor
@@ -128,6 +129,15 @@ def sum_over_ranks(values: dict[str, float], device: torch.device) -> dict[str, 
     total = torch.tensor([values[name] for name in names], dtype=torch.float64, device=device)
     torch_distributed.all_reduce(total)
     return dict(zip(names, total.tolist(), strict=True))
+
+
+def sum_array(values: np.ndarray) -> np.ndarray:
+    """The sum of the arrays (all of one shape and type) that the ranks bring, on every rank: a new array. On processors alone (gloo)."""
+    if ranks() == 1:
+        return values.copy()
+    total = torch.from_numpy(np.ascontiguousarray(values)).clone()
+    torch_distributed.all_reduce(total)
+    return total.numpy()
 
 
 def agree(value: float, device: torch.device) -> float:

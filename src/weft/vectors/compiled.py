@@ -7,7 +7,8 @@ from typing import Any
 
 import numba
 
-# Sums may be reordered and products fused, else no loop over floats is vectorised; NaN and infinity stay what they are. Division by zero is NumPy's.
+# Sums may be reordered and products fused, else no loop over floats is vectorised; NaN and infinity stay what they are. Division by zero
+# is NumPy's.
 OPTIONS: dict[str, Any] = {"nogil": True, "fastmath": {"reassoc", "contract", "nsz", "arcp"}, "error_model": "numpy"}
 
 

@@ -1,7 +1,7 @@
 """A corpus, larger than memory or not, read once: text → the ids of its words, sentence by sentence, kept as four bytes a token.
 
-Every distinct piece between blanks is cut into words once; after that a token costs one look into a dict. What is read is kept in memory up to
-256 MB and in a temporary file beyond, so that each pass over it costs next to nothing.
+Every distinct piece between blanks is cut into words once; after that a token costs one look into a dict. What is read is kept in memory
+up to 256 MB and in a temporary file beyond, so that each pass over it costs next to nothing.
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ def _numbering() -> defaultdict[str, int]:
     """A dict that numbers what it is asked for, in order; the end of a sentence is 0."""
     numbers: defaultdict[str, int] = defaultdict()
     numbers.default_factory = numbers.__len__
-    numbers[END]  # noqa: B018  # asking is what numbers it
+    numbers[END]  # asking is what numbers it
     return numbers
 
 
@@ -183,6 +183,7 @@ class _Chunks:
         self.arrays: list[np.ndarray] = []
         self.sizes: list[int] = []
         self.kept = 0
+        self.offsets: dict[int, int] = {}
         self.file: IO[bytes] | None = None
 
     def append(self, ids: np.ndarray) -> None:
@@ -192,8 +193,7 @@ class _Chunks:
             self.kept += len(ids)
             return
         if self.file is None:
-            self.file = tempfile.TemporaryFile(prefix="weft-corpus-")
-            self.offsets = {}
+            self.file = tempfile.TemporaryFile(prefix="weft-corpus-")  # noqa: SIM115  # it goes with the corpus
         self.offsets[len(self.sizes) - 1] = self.file.tell()
         self.file.write(ids.tobytes())
 
@@ -231,7 +231,7 @@ def _pieces(source: Any, tokenize: Callable[[str], Sequence[str]] | None) -> Ite
 
 def _checked(sentence: Any, number: int) -> list[str]:
     """The tokens of a sentence that was given as such."""
-    tokens = [sentence] if isinstance(sentence, bytes) or not isinstance(sentence, Iterable) else list(sentence)
+    tokens: list[Any] = [sentence] if isinstance(sentence, bytes) or not isinstance(sentence, Iterable) else list(sentence)
     for token in tokens:
         if not isinstance(token, str):
             raise InputError(f"holds {token!r:.40}; a sentence is a str or a list of str", f"sentence {number}")

@@ -1,8 +1,9 @@
-"""fastText's subwords: a word is the mean of the vectors of its character n-grams and its own, so that unseen words have a vector too (E51).
+"""fastText's subwords: a word is the mean of the vectors of its character n-grams and its own, so that unseen words have a vector too
+(E51).
 
-Bojanowski et al. (2017). The n-grams of "<word>" are hashed into buckets by the released program's function (FNV-1a over bytes that are read as signed), so
-that its models and ours agree on every bucket. Only buckets that some word of the vocabulary falls into get a row: with two million of them most would be
-noise that nothing trains.
+Bojanowski et al. (2017). The n-grams of "<word>" are hashed into buckets by the released program's function (FNV-1a over bytes that are
+read as signed), so that its models and ours agree on every bucket. Only buckets that some word of the vocabulary falls into get a row:
+with two million of them most would be noise that nothing trains.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ BUCKETS, SHORTEST, LONGEST = 2_000_000, 3, 6  # the released program's
 def ngram_buckets(
     words: Sequence[str], buckets: int = BUCKETS, shortest: int = SHORTEST, longest: int = LONGEST
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The buckets of every word's character n-grams, in their order: (starts (N + 1,) int64, ids int64), those of word i at starts[i]:starts[i + 1].
+    """The buckets of every word's character n-grams, in their order: (starts (N + 1,) int64, ids int64), those of word i at
+    starts[i]:starts[i + 1].
 
     n-grams are of `shortest` … `longest` characters of "<word>"; a lone < or > is none. longest = 0: there are no n-grams.
     Raises InputError for lengths or buckets that cannot be.
@@ -133,7 +135,8 @@ def with_own(starts: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarr
 def subword_rows(
     words: Sequence[str], buckets: int = BUCKETS, shortest: int = SHORTEST, longest: int = LONGEST
 ) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray]:
-    """((starts, rows), used): the rows of every word, its own first (`with_own`), and the buckets, ascending, that those of n-grams belong to."""
+    """((starts, rows), used): the rows of every word, its own first (`with_own`), and the buckets, ascending, that those of n-grams
+    belong to."""
     starts, ids = ngram_buckets(words, buckets, shortest, longest)
     used, places = np.unique(ids, return_inverse=True)
     return with_own(starts, places), used

@@ -1,5 +1,5 @@
-"""Models that the fasttext program wrote (`.bin`), read as word vectors with their subwords. Nothing in such a file is run, and no size in it is believed
-before it fits the file."""
+"""Models that the fasttext program wrote (`.bin`), read as word vectors with their subwords. Nothing in such a file is run, and no size
+in it is believed before it fits the file."""
 
 from __future__ import annotations
 
@@ -57,7 +57,8 @@ class _Bytes:
 
 
 def read_model(path: str | os.PathLike[str]) -> KeyedVectors:
-    """The word vectors of a fasttext model, unsupervised or supervised, as its own `get_word_vector` gives them (sums reordered: within 1e-6).
+    """The word vectors of a fasttext model, unsupervised or supervised, as its own `get_word_vector` gives them (sums reordered: within
+    1e-6).
 
     Raises InputError "FILE: …" where it is no such model, of another version, quantized, pruned, cut off, or not finite.
     """
@@ -111,7 +112,8 @@ def _dictionary(source: _Bytes) -> tuple[list[str], np.ndarray]:
         raise InputError("is a pruned model; the unpruned .bin has all its vectors", source.place)
     if min(size, count, labels) < 0 or count + labels != size or 10 * size > len(source.data):
         raise InputError(f"claims {size:,} entries, {count:,} words and {labels:,} labels: it is damaged", source.place)
-    words, counts = [], np.empty(count, np.int64)
+    words: list[str] = []
+    counts = np.empty(count, np.int64)
     for number in range(size):
         word = source.word(number)
         times, kind = source.take("<qb")

@@ -10,9 +10,9 @@ from weft.vectors.compiled import compiled
 def huffman_paths(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The way from the root to each word: (starts (V + 1,) int64, nodes int32, bits uint8), those of word w at starts[w]:starts[w + 1].
 
-    Inner nodes are numbered from 0, the root last (V − 2); bit 0 is left. The two trees of least weight are joined, the older first where weights are equal
-    (a word is older than any joined tree, and the rarer word older than the more frequent, the later of equal ones first), so that the tree is a function
-    of the counts. One word alone has an empty path.
+    Inner nodes are numbered from 0, the root last (V − 2); bit 0 is left. The two trees of least weight are joined, the older first where
+    weights are equal (a word is older than any joined tree, and the rarer word older than the more frequent, the later of equal ones
+    first), so that the tree is a function of the counts. One word alone has an empty path.
     """
     order = np.argsort(-np.asarray(counts, np.int64), kind="stable")[::-1]  # ascending, the later of equal ones first
     parents, bits = _joined(np.asarray(counts, np.int64)[order])

@@ -1,8 +1,10 @@
-"""The arithmetic that every predictive method shares, as Numba kernels: random draws, σ and its loss, and products over a few rows of a large table.
+"""The arithmetic that every predictive method shares, as Numba kernels: random draws, σ and its loss, and products over a few rows of a
+large table.
 
-A block is some examples that are trained at once: H (B, D) their hidden vectors, G (B, M) numbers for M rows of a table that `rows` names, in turn scores,
-probabilities and gradients; A (B, D) the gradient of H. Four rows are taken in one sweep, since a processor can multiply faster than it can load: three
-quarters of the loads and stores are saved. Only rows that are named are read or written. All is float32; sums may be reordered by the compiler.
+A block is some examples that are trained at once: H (B, D) their hidden vectors, G (B, M) numbers for M rows of a table that `rows`
+names, in turn scores, probabilities and gradients; A (B, D) the gradient of H. Four rows are taken in one sweep, since a processor can
+multiply faster than it can load: three quarters of the loads and stores are saved. Only rows that are named are read or written. All is
+float32; sums may be reordered by the compiler.
 
 The three products are those of backpropagation through one linear layer (E27): scores H·Uᵀ, G·U for the inputs, Gᵀ·H for the table.
 """

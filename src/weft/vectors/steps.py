@@ -1,12 +1,14 @@
-"""Training steps of the predictive methods, as Numba kernels: CBOW and skip-gram × negative sampling, hierarchical softmax and full softmax.
+"""Training steps of the predictive methods, as Numba kernels: CBOW and skip-gram × negative sampling, hierarchical softmax and full
+softmax.
 
-An example is a hidden vector, the mean of some rows of the input table, and the words that it should predict (E39): in skip-gram the centre and its
-contexts, in CBOW the contexts and their centre. A word's rows are one, or those of its character n-grams too (E51). Gradients are written out by hand:
-those of E40–E45, of all examples of a block at once, each table's at the values it had before the block.
+An example is a hidden vector, the mean of some rows of the input table, and the words that it should predict (E39): in skip-gram the
+centre and its contexts, in CBOW the contexts and their centre. A word's rows are one, or those of its character n-grams too (E51).
+Gradients are written out by hand: those of E40–E45, of all examples of a block at once, each table's at the values it had before the block.
 
-Negative sampling (E45) draws `pool` words for the whole block and gives each the weight negative/pool: the same expected loss and gradient as
-`negative` words of its own for every pair, from fewer rows (as windows share theirs in Ji et al., 2016). Hierarchical softmax (E43) goes through the inputs
-that share a target, and so its path, together. Both follow word2vec (Mikolov et al., 2013), whose program skips a draw that is the target.
+Negative sampling (E45) draws `pool` words for the whole block and gives each the weight negative/pool: the same expected loss and
+gradient as `negative` words of its own for every pair, from fewer rows (as windows share theirs in Ji et al., 2016). Hierarchical softmax
+(E43) goes through the inputs that share a target, and so its path, together. Both follow word2vec (Mikolov et al., 2013), whose program
+skips a draw that is the target.
 """
 
 from __future__ import annotations
@@ -25,8 +27,9 @@ SLOWEST = 1e-4  # of the learning rate, at the end of the decay
 
 
 class Tables(NamedTuple):
-    """inputs (R, D), outputs (O, D); starts (V + 1,), rows: the rows of inputs of word w are rows[starts[w]:starts[w + 1]]; keep (V,): the chance to survive
-    subsampling; probability, alias: of the noise; nodes, labels: the inner nodes on the way to w and 1 − the code bit there, paths[w] … paths[w + 1]."""
+    """inputs (R, D), outputs (O, D); starts (V + 1,), rows: the rows of inputs of word w are rows[starts[w]:starts[w + 1]]; keep (V,):
+    the chance to survive subsampling; probability, alias: of the noise; nodes, labels: the inner nodes on the way to w and 1 − the code
+    bit there, paths[w] … paths[w + 1]."""
 
     inputs: np.ndarray
     outputs: np.ndarray
@@ -41,8 +44,8 @@ class Tables(NamedTuple):
 
 
 class Options(NamedTuple):
-    """window: words on either side, 0 for all of the sentence; dynamic: drawn from 1 … window for each centre. cbow: contexts predict the centre. mean:
-    divide a hidden vector by its number of rows; exact: and the gradient too (the original program does not, E41)."""
+    """window: words on either side, 0 for all of the sentence; dynamic: drawn from 1 … window for each centre. cbow: contexts predict the
+    centre. mean: divide a hidden vector by its number of rows; exact: and the gradient too (the original program does not, E41)."""
 
     window: int
     dynamic: bool
@@ -55,8 +58,8 @@ class Options(NamedTuple):
 
 
 class Space(NamedTuple):
-    """What a thread writes into: the words of a sentence; of each example where its inputs stand there, source[b] = (low, high, skip), and where its
-    targets stand among the words of its block, low … high without skip; the arrays of a block."""
+    """What a thread writes into: the words of a sentence; of each example where its inputs stand there, source[b] = (low, high, skip),
+    and where its targets stand among the words of its block, low … high without skip; the arrays of a block."""
 
     words: np.ndarray
     source: np.ndarray
@@ -77,10 +80,12 @@ def space(tables: Tables, *, window: int, longest: int, pool: int, loss: str) ->
     around = min(longest, BLOCK + 2 * window) if window else longest
     examples = BLOCK if loss != "hs" else max(BLOCK, min(longest, 2 * window) if window else longest)
     columns = {"ns": pool, "hs": int(np.diff(tables.paths).max(initial=1)), "softmax": count}[loss]
+    low, high, skip = (np.empty(BLOCK, np.int64) for _ in range(3))
+    H, A = (np.zeros((examples, size), np.float32) for _ in range(2))
+    everything = np.arange(count if loss == "softmax" else 0, dtype=np.int32)
     return Space(
-        np.empty(longest, np.int32), np.zeros((examples, 3), np.int64), *(np.empty(BLOCK, np.int64) for _ in range(3)),
-        *(np.zeros((examples, size), np.float32) for _ in range(2)), np.zeros((examples, columns), np.float32),
-        np.zeros((BLOCK, around), np.float32), np.zeros(pool, np.int32), np.arange(count if loss == "softmax" else 0, dtype=np.int32),
+        np.empty(longest, np.int32), np.zeros((examples, 3), np.int64), low, high, skip,
+        H, A, np.zeros((examples, columns), np.float32), np.zeros((BLOCK, around), np.float32), np.zeros(pool, np.int32), everything,
     )  # fmt: skip
 
 
@@ -95,7 +100,8 @@ def rate_now(options: Any, progress: Any) -> Any:
 
 @inlined
 def sentence(ids: Any, at: Any, keep: Any, words: Any, state: Any) -> Any:
-    """Fills words with what subsampling leaves of the next sentence (E47): (how many, how many were read, where the next begins, random state)."""
+    """Fills words with what subsampling leaves of the next sentence (E47): (how many, how many were read, where the next begins, random
+    state)."""
     count = read = 0
     while at < ids.shape[0] and count < words.shape[0]:
         word = ids[at]
@@ -228,7 +234,8 @@ def push_targets(count: int, words: np.ndarray, tables: Tables, own: Space) -> N
 
 @compiled
 def negative_block(count: int, words: np.ndarray, tables: Tables, options: Options, own: Space, rate: float, state: Any) -> Any:
-    """Negative sampling for `count` examples whose H is made and whose targets in `words` are known: A and the output table. (loss, random state)"""
+    """Negative sampling for `count` examples whose H is made and whose targets in `words` are known: A and the output table. (loss,
+    random state)"""
     loss, state = noise_gradients(count, words, tables, options, own, rate, state)
     loss += target_gradients(count, words, tables, own, rate)
     for b in range(count):
@@ -378,7 +385,8 @@ def train_pairs(
     thread: int,
     state: Any,
 ) -> Any:
-    """Trains on words and contexts that are given, contexts[starts[i]:starts[i + 1]] of words[i] (negative sampling). Returns (loss, pairs)."""
+    """Trains on words and contexts that are given, contexts[starts[i]:starts[i + 1]] of words[i] (negative sampling). Returns (loss,
+    pairs)."""
     loss, pairs = 0.0, 0
     for first in range(0, words.shape[0], BLOCK):
         count = min(BLOCK, words.shape[0] - first)
