@@ -19,6 +19,7 @@ from safetensors.numpy import load_file, save_file
 from weft.errors import InputError
 from weft.vectors import formats, parsing
 from weft.vectors.container import Stored, read_container, write_container
+from weft.vectors.fasttext import Subwords
 from weft.vectors.keyed import KeyedVectors
 
 ALL = ["vec", "bin", "txt", "vec.gz", "bin.gz", "txt.gz", "safetensors"]
@@ -377,6 +378,21 @@ def test_subwords_go_along_in_safetensors_only(tmp_path, caplog):
     np.testing.assert_array_equal(kv[["a", "abc"]], [[1, 1], [4, 5]])
     kv.save(tmp_path / "v.vec")
     assert "only the .safetensors form keeps subwords" in caplog.text
+
+
+def test_a_subword_model_is_read_again_and_answers_the_same(tmp_path):
+    table = np.random.default_rng(0).standard_normal((50, 3)).astype(np.float32)
+    kv = KeyedVectors(["where", "here"], np.eye(2, 3), subwords=Subwords(table, None, buckets=50, shortest=3, longest=4))
+    kv.save(tmp_path / "v.safetensors")
+    read = KeyedVectors.load(tmp_path / "v.safetensors")
+    for word in ("where", "there", "nowhere"):
+        np.testing.assert_array_equal(read[word], kv[word])
+    assert read.get("") is None
+    table[7, 1] = np.nan
+    kv.save(tmp_path / "v.safetensors")
+    assert message(tmp_path / "v.safetensors").startswith(": subword.table: row 8: there is a number that is not finite")
+    write_container(tmp_path / "v.safetensors", Stored(["a"], np.ones((1, 2), np.float32), subwords=Halves(np.ones((6, 2), np.float32), 1)))
+    assert message(tmp_path / "v.safetensors").startswith(": its subword model is damaged (KeyError")
 
 
 def test_large_mapped_files_are_looked_through_when_used(tmp_path, monkeypatch):

@@ -246,6 +246,9 @@ def test_subwords_answer_for_unknown_words():
     assert [word for word, _ in kv.most_similar("abc")] == ["a", "b"]
     assert kv.similarity("abc", "a") == pytest.approx(3 / np.sqrt(10))
     assert kv.document_similarity("a abc", "a abc") == pytest.approx(1)
+    kv = KeyedVectors(["a"], [[1, 0, 0]], subwords=Spelled())
+    with pytest.raises(InputError, match="they do not belong together"):
+        kv["abc"]
 
 
 def test_unknown_words_of_a_text_are_counted(caplog):

@@ -211,6 +211,9 @@ def _subwords(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str], wor
         return None
     from weft.vectors.fasttext import Subwords
 
+    for name, array in arrays.items():
+        if name.startswith(SUBWORD) and array.ndim == 2 and array.dtype.kind == "f" and array.nbytes <= CHECKED:
+            check_finite(array, f"{place}: {name}")
     mine = {name.removeprefix(SUBWORD): array for name, array in arrays.items() if name.startswith(SUBWORD)}
     try:
         return Subwords.from_arrays(mine, json.loads(metadata["subwords"]), words)

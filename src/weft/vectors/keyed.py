@@ -135,7 +135,12 @@ class KeyedVectors:
 
     def get(self, word: str, default: Any = None) -> Any:
         """The word's vector, or `default` where it has none."""
-        return self[word] if self.subwords is not None or word in self.key_to_index else default
+        if word not in self.key_to_index and self.subwords is None:
+            return default
+        try:
+            return self._vector(word)
+        except InputError:  # none of its subwords is known
+            return default
 
     def _vector(self, word: str) -> np.ndarray:
         row = self.key_to_index.get(word)
@@ -145,7 +150,12 @@ class KeyedVectors:
                 check_finite(vector[None], self._place)
             return vector
         if self.subwords is not None and isinstance(word, str):
-            return np.asarray(self.subwords.vector(word), np.float32)
+            vector = np.asarray(self.subwords.vector(word), np.float32)
+            if vector.shape != (self.size,):
+                said = f"its subwords give vectors of {vector.shape}, its words ({self.size},): they do not belong together"
+                raise InputError(said, self._place)
+            check_finite(vector[None], f"{self._place or 'subwords'}: {word[:40]!r}")
+            return vector
         raise self.unknown(word)
 
     def unknown(self, word: Any) -> InputError:
@@ -321,10 +331,10 @@ class KeyedVectors:
 
     def _known(self, text: Any) -> np.ndarray:
         words = text.split() if isinstance(text, str) else list(text)
-        known = words if self.subwords is not None else [word for word in words if word in self.key_to_index]
-        if len(known) < len(words):
-            log.warning("%s of %s words of a text have no vector and were left out", f"{len(words) - len(known):,}", f"{len(words):,}")
-        return self[known]
+        found = [vector for vector in map(self.get, words) if vector is not None]
+        if len(found) < len(words):
+            log.warning("%s of %s words of a text have no vector and were left out", f"{len(words) - len(found):,}", f"{len(words):,}")
+        return np.stack(found) if found else np.empty((0, self.size), np.float32)
 
     def word_classes(self, k: int, seed: int = 0) -> list[list[str]]:
         """The words in k classes, by scikit-learn's k-means on unit vectors (E121). Words, and classes by their first, keep their order.
