@@ -20,6 +20,7 @@ PLAN = Path(__file__).parents[1] / "docs" / "architecture.md"
 FLOORS = {
     "errors": 0,
     "files": 0,
+    "markup": 0,
     "device": 0,
     "data": 1,
     "nn": 1,
@@ -40,8 +41,10 @@ PICKLERS = {"pickle", "_pickle", "cPickle", "dill", "cloudpickle", "shelve", "ma
 UNSAFE_CALLS = {"torch.load", "torch.save", "torch.jit.load", "numpy.load", "np.load", "importlib.import_module"}
 UNSAFE_NAMES = {"eval", "exec", "__import__"}
 # What has to start fast, or to work where torch is not: neither these nor what they import when they are imported may load torch.
-WITHOUT_TORCH = ("data", "errors", "files", "device", "cli", "estimators.rungs", "weft")
-HEAVY = {"torch", "sklearn", "scipy", "numba"}
+WITHOUT_TORCH = ("data", "errors", "files", "markup", "device", "vectors", "cli", "estimators.rungs", "weft")
+WITH_TORCH = {"data.batch", "vectors.neural"}  # those in them that are made of it
+HEAVY = {"torch", "sklearn", "scipy", "numba", "matplotlib"}
+ALLOWED = {"data": HEAVY - {"torch"}, "vectors": {"numba"}}  # kernels are compiled where they stand
 LONGEST_FILE, LONGEST_FUNCTION = 600, 60
 
 
@@ -129,9 +132,9 @@ class House:
         """Modules that load torch or the like, themselves or through others, and should not."""
         wrong = []
         for name in self.paths:
-            if name == "data.batch" or not any((name or "weft") == part or name.startswith(part + ".") for part in WITHOUT_TORCH):
+            if name in WITH_TORCH or not any((name or "weft") == part or name.startswith(part + ".") for part in WITHOUT_TORCH):
                 continue
-            banned = {"torch"} if _room(name) == "data" else HEAVY
+            banned = HEAVY - ALLOWED.get(_room(name), set())
             for module in {name} | self.reached(name):
                 loaded = banned & {imported.split(".")[0] for imported in self.imports(module, at_once=True)}
                 wrong += [f"{name or 'weft'} loads {one} (in {module or 'weft'})" for one in sorted(loaded)]
@@ -257,6 +260,12 @@ def test_the_house_keeps_the_rule(house, rule):
             "cli.a loads numba (in losses)",
         ),
         ("heavy", {"data/a.py": "from weft.device import x", "device.py": "import torch.nn"}, "data.a loads torch (in device)"),
+        (
+            "heavy",
+            {"vectors/a.py": "from weft.vectors import neural", "vectors/neural.py": "import torch"},
+            "vectors.a loads torch (in vectors.neural)",
+        ),
+        ("heavy", {"vectors/a.py": "from sklearn.cluster import KMeans"}, "vectors.a loads sklearn (in vectors.a)"),
         ("torch_in_data", {"data/a.py": "def f():\n    from torch import Tensor"}, "data.a imports torch.Tensor"),
         ("torch_in_data", {"data/a.py": "from weft.data import batch", "data/batch.py": "import torch"}, "data.a imports weft.data.batch"),
         ("unsafe", {"saving.py": "def f():\n    import pickle"}, "saving imports pickle"),
@@ -283,6 +292,7 @@ def test_a_broken_rule_is_found(tmp_path, rule, files, found):
         {"files.py": "from weft.errors import InputError", "errors.py": "InputError = 1"},
         {"data/batch.py": "import torch", "data/a.py": "from typing import TYPE_CHECKING"},
         {"cli/a.py": "def f():\n    import torch"},
+        {"vectors/a.py": "import numba", "vectors/neural.py": "import torch"},
         {"device.py": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import torch"},
         {"compare/a.py": "from weft import __version__, metrics", "metrics.py": "", "__init__.py": "__version__ = '1'"},
         {"training/distributed.py": "import torch.distributed as d", "models/a.py": "x.eval()"},

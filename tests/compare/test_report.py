@@ -6,8 +6,8 @@ from html.parser import HTMLParser
 
 import pytest
 
-from weft.compare.markup import VOID, Html, element, escape, join
 from weft.compare.report import render, write_report
+from weft.markup import VOID, Html, element, escape, join
 
 NASTY = """<script>alert("x")</script> & 'quoted' <img src=http://evil.example/x.png onerror=go()> \ud800\x00"""
 

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from weft.compare.markup import Html, element, join
+from weft.markup import Html, element, join
 
 LETTER = 7.3  # pixels that a character of a 12.5 pixel label takes, on the wide side
 LINE = 15.0

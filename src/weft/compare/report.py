@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from weft.compare import charts, wording
-from weft.compare.markup import Html, element, join
 from weft.compare.results import Best, Curve, Finding, Results, RungResult
 from weft.files import atomic_write
+from weft.markup import Html, element, join
 
 CELLS = 12  # classes that still make a legible confusion matrix; with more, the commonest confusions are listed
 CONFUSIONS = 15
