@@ -32,6 +32,54 @@ Lowercase = Annotated[bool, typer.Option("--lowercase", help="Lower-case every w
 def train(
     corpus: Corpus,
     out: Annotated[Path, typer.Option(metavar="FILE", help="To write: .vec, .txt, .bin or .safetensors (keeps subwords, counts).")],
+    method: Annotated[str, typer.Option(help="skipgram, cbow, fasttext, fasttext-cbow, glove, svd, ngram or ranking.")] = "skipgram",
+    loss: Annotated[
+        str | None, typer.Option(help="ns (negative sampling), hs (hierarchical softmax) or softmax (the full one: small vocabularies).")
+    ] = None,
+    dim: Dim = None,
+    window: Window = None,
+    negative: Negative = None,
+    epochs: Epochs = None,
+    min_count: MinCount = 5,
+    sample: Sample = None,
+    rate: Annotated[float | None, typer.Option(help="The learning rate at the start; the method's own if not given.")] = None,
+    threads: Threads = None,
+    seed: Seed = 1,
+    tokenizer: Tokenizer = "whitespace",
+    lowercase: Lowercase = False,
+    contexts: Annotated[str, typer.Option(help="window, or syntax: heads and relations of a CoNLL-U file (skipgram, svd).")] = "window",
+    set_: options.Set = None,
+    as_json: options.Json = False,
+) -> None:
+    """Train word vectors on CORPUS.
+
+    `torchrun --nproc-per-node 2 -m weft vectors train …` shares the corpus among processes. --set KEY=VALUE …: a method's own
+    settings, such as min_n, max_n, buckets (fasttext), x_max (glove), shift, power (svd).
+    """
+    from weft.vectors.formats import form_of
+    from weft.vectors.methods import WordVectors
+
+    options.check_seed(seed)
+    form_of(out, None)  # an ending that is none is said before hours of training
+    model = WordVectors(
+        method, loss=loss, dim=dim, window=window, negative=negative, epochs=epochs, min_count=min_count, sample=sample, rate=rate,
+        threads=threads, seed=seed, tokenizer=tokenizer, lowercase=lowercase, contexts=contexts, settings=options.settings(set_),
+    )  # fmt: skip
+    with _bar(method) as watch:
+        model.fit(corpus, watch)
+    if os.environ.get("RANK", "0") != "0":
+        return  # another process writes and speaks
+    model.vectors_.save(out)
+    record = summary(model)
+    if as_json:
+        print_json({"file": str(out), "method": method, **record})
+        return
+    console().print(wording(record), soft_wrap=True)
+    console().print(f"saved to {out}; weft vectors neighbors {out} WORD asks, weft vectors evaluate {out} measures", soft_wrap=True)
+
+
+def compare(
+    corpus: Corpus,
     methods: Annotated[str, typer.Option(help="Names with commas between; skipgram+hs is skip-gram with hierarchical softmax.")] = "",
     dim: Dim = None,
     window: Window = None,
