@@ -115,8 +115,8 @@ def climb(splits: Splits, plan: Plan, folder: Path, show: Callable[[Standing], N
 
 
 def _climb(splits: Splits, suited: Sequence[str], standing: Standing, folder: Path, show: Callable[[Standing], None]) -> None:
-    """The baselines, then the neural rungs with what they leave of the time."""
-    for rung in [rung for rung in suited if RUNGS[rung].engine == "baseline"]:
+    """The baselines and fasttext, then the neural rungs with what they leave of the time."""
+    for rung in [rung for rung in suited if RUNGS[rung].engine != "neural"]:
         _run_rung(splits, rung, None, standing, folder, show)
     neural = [rung for rung in suited if RUNGS[rung].engine == "neural"]
     standing.steps = _shared_steps(splits, neural, standing, folder, show)

@@ -190,7 +190,7 @@ def _tested(rung: RungResult, standing: str) -> Html:
 
 def _style(rung: RungResult, best: RungResult | None) -> str:
     """How its dot is drawn: as the best, as a neural rung, or as a baseline."""
-    return "best" if best and rung["name"] == best["name"] else rung.get("engine", "neural")
+    return "best" if best and rung["name"] == best["name"] else "neural" if rung.get("engine", "neural") == "neural" else "baseline"
 
 
 def _picture(results: Results) -> Html | None:

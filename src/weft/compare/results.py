@@ -36,7 +36,7 @@ class RungResult(TypedDict):
     name: str
     paper: str
     line: str  # what it is, in a line
-    engine: NotRequired[str]  # "baseline" or "neural"
+    engine: NotRequired[str]  # "baseline", "fasttext" or "neural"
     status: Status
     error: str | None  # the failure in one line
     settings: dict[str, Any]

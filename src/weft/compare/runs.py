@@ -63,7 +63,7 @@ def estimator_for(task: str, rung: str, settings: dict[str, Any], seed: int, **o
 def carry_out(
     splits: Splits, rung: str, seed: int, settings: dict[str, Any], *, steps: int | None, callbacks: Sequence[Any] = (), **options: Any
 ) -> Run:
-    """Trains and measures. `steps`: the budget of a neural rung; baselines are trained by scikit-learn to their end."""
+    """Trains and measures. `steps`: the budget of a neural rung; the others are trained to their own end."""
     neural = RUNGS[rung].engine == "neural"
     estimator = estimator_for(splits.train.task, rung, settings, seed, **({"steps": steps} if neural and steps else {}), **options)
     started = time.perf_counter()

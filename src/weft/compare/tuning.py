@@ -34,18 +34,22 @@ NEURAL_SPACE: dict[str, Draw] = {
     "batch_size": _one_of(32, 64),
     "embedding_size": _one_of(64, 128, 256),
 }
-BASELINE_SPACES: dict[str, dict[str, Draw]] = {
+WHOLE_SPACES: dict[str, dict[str, Draw]] = {
     "naive-bayes": {"alpha": _log_uniform(0.05, 2.0), "ngrams": _one_of(1, 2, 3)},
     "logistic": {"C": _log_uniform(0.3, 100.0), "ngrams": _one_of(1, 2, 3)},
     "svm": {"C": _log_uniform(0.03, 10.0), "ngrams": _one_of(1, 2, 3)},
     "perceptron": {"ngrams": _one_of(1, 2, 3), "epochs": _one_of(5, 10, 20)},
     "majority": {},
-}
+    "fasttext": {
+        "learning_rate": _log_uniform(0.05, 2.0), "epochs": _one_of(5, 10, 25, 50), "ngrams": _one_of(1, 2, 3),
+        "embedding_size": _one_of(20, 50, 100),
+    },
+}  # fmt: skip
 
 
 def space(rung: str) -> Mapping[str, Draw]:
     """What is drawn for this rung, by the setting's name."""
-    return NEURAL_SPACE if RUNGS[rung].engine == "neural" else BASELINE_SPACES[rung]
+    return NEURAL_SPACE if RUNGS[rung].engine == "neural" else WHOLE_SPACES[rung]
 
 
 def candidates(rung: str, settings: Mapping[str, Any], trials: int, seed: int, fixed: Collection[str] = ()) -> list[dict[str, Any]]:

@@ -74,9 +74,7 @@ class _Pieces:
             if new := len(self.place_of) - self.pieces:
                 pieces = [*islice(reversed(self.place_of), new)][::-1]
                 self._append(pieces, [self.look_up(piece) for piece in pieces])
-            counts = self.counts[which]
-            places = _runs(self.starts[which], counts)
-            found = self.ids[places], self.hashes[places], counts
+            found = self._at(which)
             if max(self.pieces, self.characters >> 6) > _MEMO_SIZE:
                 self._clear()
         return found
@@ -87,6 +85,16 @@ class _Pieces:
             self._clear()
             self.place_of.update(zip(pieces, range(len(pieces)), strict=True))
             self._append(pieces, numbers)
+
+    def learnt(self, which: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """As `numbers`, of pieces by their places in what `learn` was given last."""
+        with self.lock:
+            return self._at(which)
+
+    def _at(self, which: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        counts = self.counts[which]
+        places = _runs(self.starts[which], counts)
+        return self.ids[places], self.hashes[places], counts
 
     def _clear(self) -> None:
         self.place_of: defaultdict[str, int] = defaultdict()
@@ -180,14 +188,30 @@ class WordTokenizer:
 
     def encode_ids(self, texts: Sequence[str]) -> list[np.ndarray]:
         """The ids of each text, as `encode` gives them, int32; each distinct piece of text is cut once."""
+        return rows_of(*self.encode_flat(texts))
+
+    def encode_flat(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """(ids of all texts one after another, int32; how many each text has)."""
         pieces = [text.split() for text in checked_all(texts)]
         sizes = np.fromiter(map(len, pieces), np.int64, len(pieces))
-        ids, hashes, counts = self._pieces.numbers(pieces, int(sizes.sum()))
+        return self._flat(*self._pieces.numbers(pieces, int(sizes.sum())), sizes)
+
+    def learn_flat(self, texts: Sequence[str], minimum_count: int = 1, maximum_size: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Learns the vocabulary of `texts` anew and answers `encode_flat(texts)`; each text is cut at blanks once."""
+        rows = list(map(str.split, training_texts(texts)))
+        sizes = np.fromiter(map(len, rows), np.int64, len(rows))
+        place_of: defaultdict[str, int] = defaultdict()
+        place_of.default_factory = place_of.__len__
+        which = np.fromiter(map(place_of.__getitem__, chain.from_iterable(rows)), np.int64, int(sizes.sum()))
+        counts = np.bincount(which, minlength=len(place_of)).tolist()
+        self._learn_pieces(dict(zip(place_of, counts, strict=True)), minimum_count, maximum_size)
+        return self._flat(*self._pieces.learnt(which), sizes)
+
+    def _flat(self, ids: np.ndarray, hashes: np.ndarray, counts: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Ids by text, n-grams too, of the tokens of pieces: `counts` tokens a piece, `sizes` pieces a text."""
         tokens = np.cumsum(np.concatenate([np.zeros(1, np.int64), counts]))[np.cumsum(sizes)]  # up to the end of each text
         lengths = np.diff(tokens, prepend=0)
-        if self.ngrams > 1:
-            ids, lengths = self._with_ngrams(ids, hashes, lengths)
-        return rows_of(ids, lengths)
+        return self._with_ngrams(ids, hashes, lengths) if self.ngrams > 1 else (ids, lengths)
 
     def tokens(self, text: str) -> list[str]:
         """The tokens of a text, in the form in which they are counted and looked up."""
@@ -213,8 +237,11 @@ class WordTokenizer:
         return type(self).from_dict, (self.to_dict(),)
 
     def _learn(self, texts: Iterable[str], minimum_count: int, maximum_size: int | None) -> None:
+        self._learn_pieces(Counter(chain.from_iterable(map(str.split, training_texts(texts)))), minimum_count, maximum_size)
+
+    def _learn_pieces(self, pieces: Mapping[str, int], minimum_count: int, maximum_size: int | None) -> None:
+        """Learns the vocabulary of pieces of text and how often each occurs."""
         counts: Counter[str] = Counter()
-        pieces = Counter(chain.from_iterable(map(str.split, training_texts(texts))))
         cut = [self._tokens(piece) for piece in pieces]
         for tokens, count in zip(cut, pieces.values(), strict=True):
             for token in tokens:

@@ -271,6 +271,10 @@ class Baseline:
             return [tuple(self.classes[k] for k in np.flatnonzero(row >= 0)) for row in scores]
         return [self.classes[k] for k in scores.argmax(axis=1)] if len(scores) else []
 
+    def scores(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> np.ndarray:
+        """`decision`, whatever the second texts: majority alone takes pairs, and reads nothing."""
+        return self.decision(texts)
+
     def parameters(self) -> int:
         """How many numbers were estimated from the training data: coefficients, intercepts and idf weights."""
         return self._coefficients.size + self._intercept.size + (0 if self._idf is None else self._idf.size)
@@ -289,6 +293,11 @@ class Baseline:
         if self._idf is not None:
             arrays["idf"] = self._idf
         return arrays, config
+
+    def saved(self) -> tuple[dict[str, np.ndarray], dict[str, Any], dict[str, Any]]:
+        """`to_arrays` with the words by themselves: (arrays, config, tokenizer)."""
+        arrays, config = self.to_arrays()
+        return arrays, config, {"words": config.pop("words", [])}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray], config: Mapping[str, Any]) -> Baseline:

@@ -254,6 +254,11 @@ class Network:
         described = {"network": asdict(self.model.config), "settings": self.settings.flat}
         return described if self.vectors_facts is None else {**described, "vectors": self.vectors_facts}
 
+    def saved(self) -> tuple[dict[str, np.ndarray], dict[str, Any], dict[str, Any]]:
+        """All there is to keep: (weights, config, tokenizer)."""
+        assert self.tokenizer is not None
+        return self.arrays(), self.describe(), self.tokenizer.to_dict()
+
     @classmethod
     def restore(
         cls,

@@ -18,7 +18,7 @@ EMBEDDED: dict[str, Any] = {"embedding_size": 128, "embedding_std": 0.05, "embed
 
 @dataclass(frozen=True)
 class Rung:
-    """engine: "baseline" (scikit-learn) or "neural". tasks: what it is trained for. line: what it is. settings: its own defaults."""
+    """engine: "baseline" (scikit-learn), "fasttext" or "neural". tasks: what it is trained for. line: what it is. settings: its own."""
 
     name: str
     engine: str
@@ -34,6 +34,10 @@ _RUNGS = (
     Rung("logistic", "baseline", SINGLE, "Wang & Manning, 2012", "logistic regression on TF-IDF of words and bigrams"),
     Rung("svm", "baseline", SINGLE, "Joachims, 1998", "linear support vector machine on TF-IDF of words and bigrams"),
     Rung("perceptron", "baseline", SINGLE, "Freund & Schapire, 1999", "averaged perceptron on TF-IDF of words and bigrams"),
+    Rung(
+        "fasttext", "fasttext", SINGLE, "Joulin et al., 2017", "mean of word and hashed bigram vectors, then a linear layer, text by text",
+        {"ngrams": 2},
+    ),
     Rung(
         "bag", "neural", ALL, "Joulin et al., 2017", "mean of word and hashed bigram vectors, then a linear layer",
         {

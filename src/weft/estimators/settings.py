@@ -12,6 +12,7 @@ from typing import Any, get_type_hints
 
 from weft.data.tokenizers import TOKENIZERS
 from weft.errors import InputError, meant
+from weft.estimators import fasttext
 from weft.estimators.baselines import checked_settings, read_settings
 from weft.estimators.rungs import RUNGS
 from weft.estimators.values import coerce
@@ -110,18 +111,23 @@ def resolve(*layers: Mapping[str, Any] | None) -> Settings:
 
 def known_settings(rung: str) -> set[str]:
     """The names of the settings that a rung has."""
-    if RUNGS[rung].engine == "baseline":
-        return set(checked_settings(rung, RUNGS[rung].settings))
-    return set(resolve(RUNGS[rung].settings).flat)
+    return set(_resolved(rung, {}))
 
 
 def typed_settings(rung: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings in the rung's types. Raises InputError for one that it does not have or that cannot have its value."""
-    if RUNGS[rung].engine == "baseline":
-        resolved = checked_settings(rung, {**RUNGS[rung].settings, **read_settings(rung, settings)})
-    else:
-        resolved = resolve(RUNGS[rung].settings, settings).flat
+    resolved = _resolved(rung, settings)
     return {name: resolved[name] for name in settings}
+
+
+def _resolved(rung: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """All settings of a rung, whatever its engine."""
+    row = RUNGS[rung]
+    if row.engine == "baseline":
+        return checked_settings(rung, {**row.settings, **read_settings(rung, settings)})
+    if row.engine == "fasttext":
+        return fasttext.checked_settings({**row.settings, **settings})
+    return resolve(row.settings, settings).flat
 
 
 def unknown(setting: str, known: Iterable[str]) -> InputError:

@@ -17,6 +17,7 @@ from sklearn.utils import check_random_state
 from weft import __version__
 from weft.errors import InputError, meant
 from weft.estimators.baselines import Baseline, read_settings
+from weft.estimators.fasttext import FastText
 from weft.estimators.inputs import Labelled, as_labels, hold_out, labelled, split_pairs
 from weft.estimators.rungs import RUNGS, Rung
 from weft.estimators.scoring import MAIN_METRIC, score_arrays
@@ -28,7 +29,7 @@ KEPT = ("classes_", "mean_", "scale_", "seed_", "columns_")  # what is fitted be
 
 
 class _TextEstimator(BaseEstimator):
-    """What both estimators share: data in, an engine (a baseline or a network), a folder out."""
+    """What both estimators share: data in, an engine (a baseline, fastText or a network), a folder out."""
 
     tasks: ClassVar[tuple[str, ...]] = ()
     columns_: dict[str, str]
@@ -81,7 +82,7 @@ class _TextEstimator(BaseEstimator):
         """Trains on `texts` (N strings, or N pairs of strings) and `labels`; returns self.
 
         validation: (texts, labels) for early stopping and the choice of the best weights; without it a stratified
-        `validation_fraction` of the data is set aside (baselines need none and use all). checkpoint, resume: a file that is kept
+        `validation_fraction` of the data is set aside (only the neural rungs need it). checkpoint, resume: a file that is kept
         while training and gone on from. Raises InputError for empty data, unequal lengths, a single class, missing or NaN labels.
         """
         rung = self._rung()
@@ -95,25 +96,34 @@ class _TextEstimator(BaseEstimator):
             raise InputError(f"{rung.name!r} starts from no word vectors; --vectors is for the neural models", "vectors")
         self.pair_, self.seed_ = data.pairs is not None, self._seed()
         self._learn_classes(data.labels)
-        if rung.engine == "baseline":
-            self._fit_baseline(rung, data)
-        else:
+        if rung.engine == "neural":
             self._fit_network(rung, data, validation, checkpoint, resume, callbacks)
+        else:
+            self._fit_whole(rung, data)
         return self
 
-    def _fit_baseline(self, rung: Rung, data: Labelled) -> None:
+    def _fit_whole(self, rung: Rung, data: Labelled) -> None:
+        """Trains an engine that goes to its own end, on all data."""
         if data.pairs is not None and rung.name != "majority":
             raise InputError(f"{rung.name!r} reads one text; pairs run on the neural rungs and on majority", "model")
         if self.loss is not None:
-            raise InputError(f"{rung.name!r} has a loss of its own; --loss is for the neural models", "loss")
+            own = "among its settings" if rung.engine == "fasttext" else "of its own"
+            raise InputError(f"{rung.name!r} has a loss {own}; --loss is for the neural models", "loss")
         names = ("epochs", "steps", "minutes", "batch_size", "batch_tokens", "patience")
         if unused := [name for name in names if getattr(self, name) is not None]:
             said = " and ".join(unused) + (" is" if len(unused) == 1 else " are")
-            log.warning("%s is trained by scikit-learn to its end: %s not used", rung.name, said)
+            by = "by scikit-learn " if rung.engine == "baseline" else ""
+            log.warning("%s is trained %sto its end: %s not used", rung.name, by, said)
         if self.settings is not None and not isinstance(self.settings, Mapping):
             raise InputError(f"must be names and values, not {self.settings!r:.60}", "settings")
-        self.engine_: Any = Baseline(rung.name, {**rung.settings, **read_settings(rung.name, self.settings or {})}, self.seed_)
-        self.engine_.fit(data.texts, self._codes(self._targets(data.labels)), task=self.task_, pairs=data.pairs)
+        targets, settings = self._targets(data.labels), self.settings or {}
+        self.engine_: Any
+        if rung.engine == "fasttext":
+            engine = FastText({**rung.settings, **settings}, seed=self.seed_, threads=self.threads or 1)
+            self.engine_ = engine.fit(data.texts, targets, task=self.task_, outputs=self._outputs())
+        else:
+            baseline = Baseline(rung.name, {**rung.settings, **read_settings(rung.name, settings)}, self.seed_)
+            self.engine_ = baseline.fit(data.texts, self._codes(targets), task=self.task_, pairs=data.pairs)
         self.history_ = None
 
     def _codes(self, targets: np.ndarray) -> list[Any]:
@@ -233,9 +243,8 @@ class _TextEstimator(BaseEstimator):
         first, second = split_pairs(texts, "texts")
         if len(first) and (second is not None) != self.pair_:
             raise InputError(f"this model was trained on {'pairs of texts' if self.pair_ else 'single texts'}", "texts")
-        if isinstance(self.engine_, Baseline):
-            return self.engine_.decision(first)
-        return self.engine_.scores(first, second)
+        scores: np.ndarray = self.engine_.scores(first, second)
+        return scores
 
     def __sklearn_tags__(self) -> Any:
         """What scikit-learn (1.6 and later) asks of an estimator: texts go in, not numbers."""
@@ -258,11 +267,7 @@ class _TextEstimator(BaseEstimator):
         from weft.estimators.card import model_card
 
         self._check_fitted()
-        if isinstance(self.engine_, Baseline):
-            arrays, described = self.engine_.to_arrays()
-            tokenizer = {"words": described.pop("words", [])}
-        else:
-            arrays, described, tokenizer = self.engine_.arrays(), self.engine_.describe(), self.engine_.tokenizer.to_dict()
+        arrays, described, tokenizer = self.engine_.saved()
         vectors = self.vectors if isinstance(self.vectors, str | Path) else None  # what was found of them is in the weights
         config = {
             "weft": __version__, "estimator": type(self).__name__, "model": self.model, "task": self.task_, "pair": self.pair_,
@@ -287,8 +292,11 @@ class _TextEstimator(BaseEstimator):
             for name, value in config["fitted"].items():
                 setattr(self, name, np.array(value) if name == "classes_" else value)
             engine, tokenizer = config["engine"], saved.tokenizer or {}
-            if self._rung().engine == "baseline":
+            kind = self._rung().engine
+            if kind == "baseline":
                 self.engine_ = Baseline.from_arrays(saved.arrays, {**engine, "words": tokenizer.get("words", [])})
+            elif kind == "fasttext":
+                self.engine_ = FastText.restore(saved.arrays, engine, tokenizer)
             else:
                 from weft.estimators.network import Network
                 from weft.estimators.settings import resolve
