@@ -42,6 +42,8 @@ PEERS: Mapping[str, Peer] = {
         ("fasttext==0.9.3", "numpy==1.26.4; python_version < '3.13'", "numpy>=2.1; python_version >= '3.13'"),
         ("setuptools==80.9.0", "wheel==0.45.1", "pybind11==2.13.6"),
     ),
+    # Trained without labels, 0.9.3 built with GCC 12 stops with NaN under negative sampling and softmax; the wheels of 0.9.2 do not.
+    "fasttext-wheel": Peer("fasttext-wheel", ("fasttext-wheel==0.9.2", "numpy==1.26.4")),
     "gensim": Peer("gensim", ("gensim==4.4.0", "numpy==2.4.6", "scipy==1.17.1")),
 }
 
