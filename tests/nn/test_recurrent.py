@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from weft.nn import recurrent
 from weft.nn.dropout import dropout
 from weft.nn.recurrent import Cell, ElmanCell, GRUCell, LSTMCell, Permute, Recurrent, State, reversed_order
 
@@ -225,6 +226,64 @@ def test_bf16_under_autocast_stays_close() -> None:
         with torch.autocast("cpu", dtype=torch.bfloat16):
             low, _ = network(x, mask)
         torch.testing.assert_close(low.float(), network(x, mask)[0], atol=0.03, rtol=0)
+
+
+@pytest.mark.parametrize("supported", [False, True])
+@pytest.mark.parametrize("final", [False, True])
+def test_bf16_lstm_on_a_cpu_without_one_runs_in_float32(supported: bool, final: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever this machine has: its LSTM is told to be there or not. `final` takes the kernel for packed rows."""
+    torch.manual_seed(14)
+    network = Recurrent(cell="lstm", input_size=6, hidden_size=5, layers=2, bidirectional=True, initial="learnt")
+    x, mask = padded()
+    x.requires_grad_()
+    seen = []
+
+    def kernel(x: Tensor, *rest: object) -> tuple[Tensor, ...]:
+        seen.append((x.dtype, torch.is_autocast_enabled("cpu")))
+        with torch.autocast("cpu", enabled=False):  # or it would fail where there is none
+            return torch.lstm(x, *rest)
+
+    monkeypatch.setattr(recurrent, "cpu_has_bf16_lstm", lambda: supported)
+    monkeypatch.setattr(LSTMCell, "kernel", staticmethod(kernel))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        hidden, state = network.run(x, mask) if final else (network(x, mask)[0], ())
+    assert seen == [(torch.float32, supported)] * 4  # not supported: with autocast off
+    wanted, wanted_state = network.run(x, mask) if final else (network(x, mask)[0], ())
+    torch.testing.assert_close((hidden, *state), (wanted, *wanted_state), atol=0, rtol=0)
+    hidden.sum().backward()
+    assert x.grad is not None
+    assert x.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_a_cpu_without_bf16_lstm_takes_what_layers_below_give(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(15)
+    weights = torch.float64 if dtype == torch.float64 else torch.float32
+    network = Recurrent(cell="lstm", input_size=6, hidden_size=5).to(weights)
+    x, mask = padded(dtype=dtype)
+    monkeypatch.setattr(recurrent, "cpu_has_bf16_lstm", lambda: False)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        hidden, _ = network(x, mask)
+    assert hidden.dtype == weights
+    torch.testing.assert_close(hidden, network(x.to(weights), mask)[0], atol=0, rtol=0)
+
+
+def test_whether_the_cpu_has_a_bf16_lstm_is_what_torch_shows() -> None:
+    """Asked where weft asks, in inference or in training; torch's own module is the oracle, at another size."""
+    module = nn.LSTM(24, 32)
+    try:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            module(torch.randn(5, 3, 24))[0].sum().backward()
+        expected = True
+    except RuntimeError as error:
+        assert "primitive" in str(error)  # noqa: PT017
+        expected = False
+    drawn = torch.get_rng_state()
+    for context in (torch.inference_mode, torch.no_grad, torch.enable_grad):
+        recurrent.cpu_has_bf16_lstm.cache_clear()
+        with context():
+            assert recurrent.cpu_has_bf16_lstm() == expected
+    assert torch.equal(torch.get_rng_state(), drawn)
 
 
 def test_copies_and_reloads_are_equal() -> None:

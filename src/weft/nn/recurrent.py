@@ -11,6 +11,7 @@ no parameter.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import torch
 from torch import _VF, Tensor, nn
@@ -137,6 +138,14 @@ class LSTMCell(Cell):
         super().__init__(input_size=input_size, hidden_size=hidden_size)
         forget_gate_bias_(self.bias, hidden_size, value=forget_bias)
 
+    def fused(self, x: Tensor, state: State, batch_sizes: Tensor | None = None) -> tuple[Tensor, State]:
+        """As every cell's; in float32, under whatever autocast, on a CPU for which PyTorch's kernel has no bfloat16 form."""
+        if x.device.type == "cpu" and torch.is_autocast_enabled("cpu") and not cpu_has_bf16_lstm():
+            dtype = self.input_weight.dtype
+            with torch.autocast("cpu", enabled=False):
+                return super().fused(x.to(dtype), tuple(part.to(dtype) for part in state), batch_sizes)
+        return super().fused(x, state, batch_sizes)
+
     def step(self, projected: Tensor, state: State, keep: Tensor | None = None) -> State:
         """(h', c') -> (h, c)."""
         hidden, cell = state
@@ -144,6 +153,24 @@ class LSTMCell(Cell):
         write, forget, candidate, read = gates.chunk(4, -1)
         cell = torch.sigmoid(forget) * cell + torch.sigmoid(write) * torch.tanh(candidate)
         return torch.sigmoid(read) * torch.tanh(cell), cell
+
+
+@lru_cache(maxsize=1)
+def cpu_has_bf16_lstm() -> bool:
+    """Whether PyTorch's LSTM runs under bf16 autocast on this CPU, forwards and backwards.
+
+    Autocast hands it to oneDNN whatever the processor, and oneDNN has it in bf16 for some only (not for AVX2, say). What tells
+    which of them is private to both and not the same thing, so the smallest LSTM is run once. It draws no random numbers.
+    """
+    try:
+        with torch.inference_mode(False), torch.enable_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+            weights = [torch.zeros(size, requires_grad=True) for size in ((4, 1), (4, 1), (4,), (4,))]
+            x = torch.zeros(1, 1, 1)
+            output, *_ = _VF.lstm(x, (x, x), weights, True, 1, 0.0, True, False, False)
+            torch.autograd.grad(output.sum(), weights)
+    except RuntimeError:  # "could not create a primitive descriptor"
+        return False
+    return True
 
 
 class GRUCell(Cell):
