@@ -167,7 +167,7 @@ def cpu_has_bf16_lstm() -> bool:
             weights = [torch.zeros(size, requires_grad=True) for size in ((4, 1), (4, 1), (4,), (4,))]
             x = torch.zeros(1, 1, 1)
             output, *_ = _VF.lstm(x, (x, x), weights, True, 1, 0.0, True, False, False)
-            output.sum().backward()
+            output.sum().backward()  # type: ignore[no-untyped-call]
     except RuntimeError:  # "could not create a primitive descriptor"
         return False
     return True
