@@ -32,6 +32,7 @@ FLOORS = {
     "vectors": 7,
     "estimators": 8,
     "compare": 9,
+    "explain": 9,
     "cli": 10,
     "__main__": 11,
     "weft": 11,  # the front door, weft/__init__.py
@@ -41,7 +42,7 @@ PICKLERS = {"pickle", "_pickle", "cPickle", "dill", "cloudpickle", "shelve", "ma
 UNSAFE_CALLS = {"torch.load", "torch.save", "torch.jit.load", "numpy.load", "np.load", "importlib.import_module"}
 UNSAFE_NAMES = {"eval", "exec", "__import__"}
 # What has to start fast, or to work where torch is not: neither these nor what they import when they are imported may load torch.
-WITHOUT_TORCH = ("data", "errors", "files", "markup", "device", "vectors", "cli", "estimators.rungs", "weft")
+WITHOUT_TORCH = ("data", "errors", "files", "markup", "device", "vectors", "explain", "cli", "estimators.rungs", "weft")
 WITH_TORCH = {"data.batch", "vectors.neural"}  # those in them that are made of it
 HEAVY = {"torch", "sklearn", "scipy", "numba", "matplotlib"}
 ALLOWED = {"data": HEAVY - {"torch"}, "vectors": {"numba"}}  # kernels are compiled where they stand

@@ -49,7 +49,9 @@ def command(monkeypatch):
     return run
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["models"], ["data", "--help"], ["train", "--help"], ["compare", "--help"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["models"], ["data", "--help"], ["vectors", "--help"], ["train", "--help"], ["compare", "--help"]]
+)
 def test_help_loads_nothing_heavy(arguments):
     assert loaded_by(f"from weft.cli.main import main; main({arguments})") & HEAVY == set()
 

@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import typer
 
 from weft import __version__
-from weft.cli import compare, data, models, train
+from weft.cli import compare, data, models, train, vectors
 from weft.cli.options import spread_settings
 from weft.errors import InputError
 
@@ -38,6 +38,7 @@ app.command("evaluate", short_help="Measure a saved model on labelled data.")(tr
 app.command("predict", short_help="Answer texts with a saved model, as JSON lines.")(train.predict)
 app.command("models")(models.models)
 app.add_typer(data.app, name="data")
+app.add_typer(vectors.app, name="vectors")
 
 
 @app.callback(invoke_without_command=True)

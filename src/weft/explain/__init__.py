@@ -1,0 +1,1 @@
+"""What is in a model, seen: a map of words."""
