@@ -31,6 +31,7 @@ DROPPED = -2
 BLOCK = 1 << 18  # characters read at a time: some 45,000 words, which are a chunk
 IN_MEMORY = 1 << 26  # tokens
 END = "\n"  # the end of a sentence among the pieces: no piece between blanks can be it
+BLANKS = " \t\r\u3000"
 LETTERS = re.compile(r"[^\W\d_]+")
 TOKENIZERS = ("whitespace", "letters", "words")
 Cut = Callable[[str], Sequence[str]]
@@ -68,12 +69,13 @@ def read_corpus(
     """Reads a corpus: its words that occur `minimum_count` times or more, and where they stand.
 
     source: a text file (.gz too), a folder of such, or an iterable of sentences, each a str or a list of tokens (words, products, nodes:
-    taken as they are). A line is a sentence. tokenizer: "whitespace" (what stands between blanks), "letters" (runs of letters), "words"
-    (words, numbers and punctuation marks, as weft's classifiers cut them), or a function from a line to its tokens.
+    taken as they are). A line is a sentence; one of more than some 45,000 words is several. tokenizer: "whitespace" (what stands between
+    blanks), "letters" (runs of letters), "words" (words, numbers and punctuation marks, as weft's classifiers cut them), or a function
+    from a line to its tokens.
     Raises InputError where there is nothing to read, where no word is frequent enough, or an argument is not one of these.
     """
-    if minimum_count < 1:
-        raise InputError(f"must be at least 1, not {minimum_count}", "min_count")
+    if isinstance(minimum_count, bool) or not isinstance(minimum_count, int | np.integer) or minimum_count < 1:
+        raise InputError(f"must be a whole number of at least 1, not {minimum_count!r}", "min_count")
     place = str(source) if isinstance(source, str | os.PathLike) else "the corpus"
     encoder = _Encoder(*_cutter(tokenizer, lowercase))
     for pieces, own in _pieces(source, tokenizer if callable(tokenizer) else None):
@@ -225,7 +227,10 @@ def _pieces(source: Any, tokenize: Callable[[str], Sequence[str]] | None) -> Ite
         if is_own != own or len(pieces) > BLOCK // 6:  # in their order
             yield pieces, own
             pieces, own = [], is_own
-        pieces += [*_checked(sentence, number), END] if is_own else _split([sentence], tokenize)[0]
+        if not is_own:
+            pieces += _split([sentence], tokenize)[0]
+        elif tokens := _checked(sentence, number):
+            pieces += [*tokens, END]
     yield pieces, own
 
 
@@ -244,10 +249,22 @@ def _split(lines: Iterable[str], tokenize: Callable[[str], Sequence[str]] | None
     pieces: list[str] = []
     for line in lines:
         before = len(pieces)
-        pieces += line.split() if tokenize is None else tokenize(line)
+        pieces += line.split() if tokenize is None else _called(tokenize, line.rstrip("\r\n"))
         if len(pieces) > before:
             pieces.append(END)
     return pieces, tokenize is not None
+
+
+def _called(tokenize: Callable[[str], Sequence[str]], line: str) -> list[str]:
+    """What the caller's function makes of a line."""
+    tokens: Any = tokenize(line)
+    if isinstance(tokens, str | bytes) or not isinstance(tokens, Iterable):
+        raise InputError(f"gave {tokens!r:.40} for a line; a list of str was expected", "tokenizer")
+    tokens = list(tokens)
+    for token in tokens:
+        if not isinstance(token, str) or token in ("", END):
+            raise InputError(f"gave the token {token!r:.40}; a list of str that are not empty was expected", "tokenizer")
+    return tokens
 
 
 def _files(path: Path) -> list[Path]:
@@ -267,26 +284,29 @@ def _hidden(path: Path) -> bool:
 
 
 def _blocks(path: Path) -> Iterator[str]:
-    """The text of a file, some hundred thousand characters at a time, cut at a line's end where there is one, else at a blank."""
-    decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    rest, broken = "", 0
+    """The text of a file, some hundred thousand characters at a time, cut at a line's end; a line that is longer, at a blank."""
+    decoder = codecs.getincrementaldecoder("utf-8-sig")("replace")
+    rest, broken, first = "", 0, True
     try:
         with gzip.open(path, "rb") if _gzipped(path) else open(path, "rb") as file:
             while data := file.read(BLOCK):
-                if not rest and data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+                if first and data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
                     raise InputError("is UTF-16; text in UTF-8 was expected", str(path))
-                text = decoder.decode(data)
+                first, text = False, decoder.decode(data)
                 broken += text.count("\ufffd")
                 text = rest + text
-                end = text.rfind("\n") + 1 or text.rfind(" ") + 1
+                end = text.rfind("\n") + 1
+                if not end and len(text) >= BLOCK:
+                    end = max(text.rfind(blank) for blank in BLANKS) + 1
                 if not end and len(text) > 8 * BLOCK:
                     raise InputError(f"holds {len(text):,} characters without a blank: is it text?", str(path))
                 rest = text[end:]
                 yield text[:end]
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"cannot be read ({getattr(error, 'strerror', None) or error})", str(path)) from error
-    yield rest + decoder.decode(b"", final=True)
-    if broken:
+    text = decoder.decode(b"", final=True)
+    yield rest + text
+    if broken := broken + text.count("\ufffd"):
         log.warning("%s: %s characters are no UTF-8 and became U+FFFD", path, f"{broken:,}")
 
 
