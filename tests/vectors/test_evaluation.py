@@ -20,9 +20,11 @@ QUESTIONS = ": capitals\nAthens Greece Paris France\nathens greece rome italy\n:
 
 
 class Half:
-    """Subwords that answer every word, by its length."""
+    """Subwords that answer every word by its length, but for those with an x."""
 
     def vector(self, word: str) -> np.ndarray:
+        if "x" in word:
+            raise InputError("none of its character n-grams was seen")
         return np.array([1.0, len(word), 0.0], np.float32)
 
 
@@ -76,10 +78,10 @@ def test_word_similarity_ranks_cosines_of_known_pairs_and_counts(random_vectors)
 
 def test_with_subwords_every_pair_is_scored_and_the_known_are_counted_apart(random_vectors):
     kv = KeyedVectors(random_vectors.words, random_vectors.vectors, subwords=Half())
-    pairs = [Pair("king", "queen", 5), Pair("man", "nowhere", 4), Pair("some", "thing", 3)]
-    cosines = [kv.similarity(pair.first, pair.second) for pair in pairs]
+    pairs = [Pair("king", "queen", 5), Pair("man", "nowhere", 4), Pair("some", "thing", 3), Pair("king", "xylophone", 9)]
+    cosines = [kv.similarity(pair.first, pair.second) for pair in pairs[:3]]
     found = word_similarity(kv, pairs)
-    assert found == {"spearman": pytest.approx(spearmanr(cosines, [5, 4, 3]).statistic), "pairs": 3, "known": 1, "scored": 3}
+    assert found == {"spearman": pytest.approx(spearmanr(cosines, [5, 4, 3]).statistic), "pairs": 4, "known": 1, "scored": 3}
     assert categorisation(kv, [Member("king", "a"), Member("nowhere", "b")])["scored"] == 2
 
 
@@ -192,6 +194,8 @@ def test_what_is_not_a_set_or_not_here_is_refused(folder, random_vectors, monkey
         evaluate(random_vectors, sets=["menn"])
     with pytest.raises(InputError, match=r"rw not on this machine; sim_rw\.tsv"):
         evaluate(random_vectors, sets=["men", "rw"])
+    with pytest.raises(InputError, match="nothing to measure"):
+        evaluate(random_vectors, sets=[])
     with pytest.raises(InputError, match="a list of names"):
         evaluate(random_vectors, sets="men")
     with pytest.raises(InputError, match='"add" or "multiply"'):

@@ -76,8 +76,8 @@ def evaluate(
     from weft.vectors import evaluation, evaluation_sets
 
     names = None if sets is None else [name.strip() for some in sets for name in some.split(",") if name.strip()]
-    if names == ["all"]:
-        names = list(evaluation_sets.find(None))
+    if names and "all" in names:
+        names = [*evaluation_sets.find(None), *(name for name in names if name != "all")]
     files = {"similarity": similarity or (), "analogies": analogies or (), "categories": categories or ()}
     kv = _load(file)
     metrics = evaluation.evaluate(kv, sets=names, **files, method=method, among=among)
@@ -142,15 +142,13 @@ def _chosen(kv: KeyedVectors, words: list[str], words_file: Path | None, top: in
 
     if top < 1:
         raise InputError(f"must be at least 1, not {top}", "--top")
-    for word in words:
-        if word not in kv and kv.subwords is None:
-            raise kv.unknown(word)
+    kv[words]  # an error where one is unknown
     chosen = list(words)
     if words_file is not None:
         from weft.data.formats import Source, line_rows
 
         listed = [cells[0].strip() for _, cells in line_rows(Source(words_file)) if cells[0].strip()]
-        known = [word for word in listed if word in kv or kv.subwords is not None]
+        known = [word for word in listed if kv.get(word) is not None]
         if len(known) < len(listed):
             log = logging.getLogger("weft")
             log.warning("%s: %d of %d words have no vector and were left out", words_file, len(listed) - len(known), len(listed))

@@ -54,7 +54,7 @@ def _word(drawn: WordMap, drawing: Drawing, i: int) -> Html:
         to = nearest_point(name.box, (x, y))
         leader = element("line", x1=_number(x), y1=_number(y), x2=_number(to[0]), y2=_number(to[1]))
     dot = element("circle", cx=_number(x), cy=_number(y), r=DOT)
-    reach = element("circle", cx=_number(x), cy=_number(y), r=3 * DOT, class_="reach")  # easier to point at than the dot
+    reach = element("circle", cx=_number(x), cy=_number(y), r=2 * DOT, class_="reach")  # easier to point at than the dot
     return element("g", hint, leader, reach, text, dot, class_=None if name.shown else "hidden")
 
 

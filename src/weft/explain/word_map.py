@@ -172,12 +172,11 @@ def _names(words: Sequence[str], dots: np.ndarray, width: int, height: int) -> t
         across = letters(text) * LETTER + 4
         boxes = _boxes(dots[i], across)
         others = np.delete(taken, i, axis=0)
-        free = ~_meets(boxes, others) & (boxes[:, 0] >= 2) & (boxes[:, 1] >= 2) & (boxes[:, 2] <= width - 2) & (boxes[:, 3] <= height - 2)
-        place = int(free.argmax())
-        shown = bool(free[place])
-        if not shown:  # when pointed at it may cover others, but stays inside
-            place = int((boxes[:8, 2] > width).astype(int).argmin())
-        else:
+        inside: np.ndarray = np.logical_and((boxes[:, :2] >= 2).all(axis=1), (boxes[:, 2:] <= (width - 2, height - 2)).all(axis=1))
+        free = inside & ~_meets(boxes, others)
+        shown = bool(free.any())
+        place = int((free if shown else inside[:8]).argmax())  # without room it may cover others when pointed at, but stays inside
+        if shown:
             taken = np.vstack([taken, boxes[place]])
         left, top, right, bottom = boxes[place].tolist()
         anchor = "start" if left >= dots[i][0] else "end" if right <= dots[i][0] else "middle"

@@ -54,7 +54,7 @@ def evaluate(
      "categorisation": {name: {"purity", "words", "known", "scored", "classes"}},
      "mean_similarity"}
 
-    known: of how many every word has a vector of its own; scored: on how many the measure is (with subwords, all). A measure of nothing is
+    known: of how many every word has a vector of its own; scored: on how many the measure is (with subwords, most). A measure of nothing is
     None; mean_similarity is the mean Spearman of WS353, SimLex-999 and MEN, None unless all three are there.
     Raises InputError for an unknown set or method, and "FILE:LINE: …" for a file that is not what it should be.
     """
@@ -64,6 +64,8 @@ def evaluate(
         raise InputError(f"a list of names was expected, not {sets!r}", "sets")
     own = [[os.fspath(path) for path in files] for files in (similarity, analogies, categories)]
     named = {} if sets is None and any(own) else find(sets)
+    if not named and not any(own):
+        raise InputError("neither a set nor a file is named, so there is nothing to measure", "sets")
     chosen = [
         {name: named[name] for name in table if name in named} | {path: path for path in files}
         for table, files in zip((SIMILARITY, ANALOGIES, CATEGORIES), own, strict=True)
@@ -82,7 +84,7 @@ def evaluate(
 
 
 def word_similarity(vectors: KeyedVectors, pairs: Sequence[Pair]) -> dict[str, Any]:
-    """Spearman's ρ between cosines and people's scores, over the pairs whose two words have vectors (with subwords, all have)."""
+    """Spearman's ρ between cosines and people's scores, over the pairs whose two words have vectors (with subwords, nearly all do)."""
     find_word = _lookup(vectors)
     found = [(find_word(pair.first), find_word(pair.second), pair.score) for pair in pairs]
     scored = [(first, second, score) for first, second, score in found if first is not None and second is not None]
@@ -171,6 +173,6 @@ def _lookup(vectors: KeyedVectors, *, rows: bool = False) -> Callable[[str], Any
         for form in (word, word.lower()):
             if form in index:
                 return index[form] if rows else form
-        return word if vectors.subwords is not None and not rows else None
+        return word if not rows and vectors.get(word) is not None else None  # by its subwords, where one of them is known
 
     return find_word

@@ -84,8 +84,10 @@ def find(sets: Sequence[str] | None) -> dict[str, Path]:
     missing = [name for name in (SETS if sets is None else sets) if name not in here]
     where = f"{folder}" if folder is not None else f"a folder {FOLDER} (WEFT_DATA can name the folder that has it)"
     if missing and (sets is not None or not here):
-        wanted = ", ".join(SETS[name][0] for name in missing[:3]) + (", …" if len(missing) > 3 else "")
-        raise InputError(f"{', '.join(missing)} not on this machine; {wanted} should be in {where}; or give files of your own", "sets")
+        lacking, wanted = (
+            ", ".join(each[:3]) + (", …" if len(each) > 3 else "") for each in (missing, [SETS[name][0] for name in missing])
+        )
+        raise InputError(f"{lacking} not on this machine; {wanted} should be in {where}; or give files of your own", "sets")
     if missing:
         log.info("not in %s, and so left out: %s", where, ", ".join(missing))
     return here
