@@ -67,10 +67,10 @@ class _Pieces:
         self.look_up, self.lock = look_up, Lock()
         self._clear()
 
-    def numbers(self, rows: list[list[str]], total: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Of the `total` pieces in rows: ids and hashes of all tokens, flat, and how many tokens each piece has."""
+    def numbers(self, rows: Iterable[list[str]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Of all pieces in rows: ids and hashes of their tokens, flat, and how many tokens each piece has."""
         with self.lock:
-            which = np.fromiter(map(self.place_of.__getitem__, chain.from_iterable(rows)), np.int64, total)
+            which = np.fromiter(map(self.place_of.__getitem__, chain.from_iterable(rows)), np.int64)
             if new := len(self.place_of) - self.pieces:
                 pieces = [*islice(reversed(self.place_of), new)][::-1]
                 self._append(pieces, [self.look_up(piece) for piece in pieces])
@@ -190,26 +190,26 @@ class WordTokenizer:
         """The ids of each text, as `encode` gives them, int32; each distinct piece of text is cut once."""
         return rows_of(*self.encode_flat(texts))
 
-    def encode_flat(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        """(ids of all texts one after another, int32; how many each text has)."""
-        pieces = [text.split() for text in checked_all(texts)]
-        sizes = np.fromiter(map(len, pieces), np.int64, len(pieces))
-        return self._flat(*self._pieces.numbers(pieces, int(sizes.sum())), sizes)
+    def encode_flat(self, texts: Sequence[str], end: str = "") -> tuple[np.ndarray, np.ndarray]:
+        """(ids of all texts one after another, int32; how many each text has). end: a piece that is put behind each text."""
+        sizes: list[int] = []
+        return self._flat(*self._pieces.numbers(_cut(checked_all(texts), sizes, end)), sizes)
 
-    def learn_flat(self, texts: Sequence[str], minimum_count: int = 1, maximum_size: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Learns the vocabulary of `texts` anew and answers `encode_flat(texts)`; each text is cut at blanks once."""
-        rows = list(map(str.split, training_texts(texts)))
-        sizes = np.fromiter(map(len, rows), np.int64, len(rows))
+    def learn_flat(
+        self, texts: Sequence[str], minimum_count: int = 1, maximum_size: int | None = None, end: str = ""
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Learns the vocabulary of `texts` anew and answers `encode_flat(texts, end)`; each text is cut at blanks once."""
+        sizes: list[int] = []
         place_of: defaultdict[str, int] = defaultdict()
         place_of.default_factory = place_of.__len__
-        which = np.fromiter(map(place_of.__getitem__, chain.from_iterable(rows)), np.int64, int(sizes.sum()))
+        which = np.fromiter(map(place_of.__getitem__, chain.from_iterable(_cut(training_texts(texts), sizes, end))), np.int64)
         counts = np.bincount(which, minlength=len(place_of)).tolist()
         self._learn_pieces(dict(zip(place_of, counts, strict=True)), minimum_count, maximum_size)
         return self._flat(*self._pieces.learnt(which), sizes)
 
-    def _flat(self, ids: np.ndarray, hashes: np.ndarray, counts: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _flat(self, ids: np.ndarray, hashes: np.ndarray, counts: np.ndarray, sizes: list[int]) -> tuple[np.ndarray, np.ndarray]:
         """Ids by text, n-grams too, of the tokens of pieces: `counts` tokens a piece, `sizes` pieces a text."""
-        tokens = np.cumsum(np.concatenate([np.zeros(1, np.int64), counts]))[np.cumsum(sizes)]  # up to the end of each text
+        tokens = np.cumsum(np.concatenate([np.zeros(1, np.int64), counts]))[np.cumsum(sizes, dtype=np.int64)]  # up to the end of each text
         lengths = np.diff(tokens, prepend=0)
         return self._with_ngrams(ids, hashes, lengths) if self.ngrams > 1 else (ids, lengths)
 
@@ -366,6 +366,16 @@ class HashingTokenizer(WordTokenizer):
 
     def _id(self, token: str) -> int:
         return len(SPECIALS) + word_hash(token) % self.buckets
+
+
+def _cut(texts: Iterable[str], sizes: list[int], end: str) -> Iterator[list[str]]:
+    """The pieces of each text (and `end`), whose number is put into `sizes`: no two texts' pieces are held at a time."""
+    for text in texts:
+        pieces = text.split()
+        if end:
+            pieces.append(end)
+        sizes.append(len(pieces))
+        yield pieces
 
 
 def _runs(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:

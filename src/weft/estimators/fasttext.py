@@ -1,6 +1,6 @@
 """fastText's classifier as an engine: texts → rows of words and hashed n-grams → weft.vectors.supervised (E51; Joulin et al., 2017).
 
-A text's ids are those of its words and n-grams and, as in the fasttext program, one of its end, which every text has. Of all the ids there
+A text's ids are those of its words and n-grams and, as in the fasttext program, of its end, a word behind every text. Of all the ids there
 could be, only those that occur in training have a row; others are not read.
 """
 
@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from weft.data.tokenizers import tokenizer_from_dict
-from weft.data.vocabulary import PADDING
 from weft.data.words import WhitespaceTokenizer, WordTokenizer
 from weft.errors import InputError, meant
 from weft.estimators.values import coerce
@@ -26,7 +25,7 @@ DEFAULTS: dict[str, Any] = {
     "minimum_count": 1, "loss": "auto", "negative": 5, "tokenizer": "words", "lowercase": True,
 }  # fmt: skip
 CHOICES: dict[str, tuple[str, ...]] = {"loss": ("auto", "softmax", "hs", "ns", "ova"), "tokenizer": ("words", "whitespace")}
-END = PADDING  # the id that stands for the end of a text: padding does not occur in a bag
+END = "\N{SYMBOL FOR END OF TEXT}"  # a word behind every text; both tokenizers leave it whole
 CHUNK = 100_000  # texts that are encoded at a time when predicting
 
 
@@ -72,7 +71,7 @@ class FastText:
         buckets = s["buckets"] if s["ngrams"] > 1 else 0
         kind = WhitespaceTokenizer if s["tokenizer"] == "whitespace" else WordTokenizer
         self.tokenizer = kind.train([""], lowercase=s["lowercase"], ngrams=s["ngrams"], buckets=buckets)
-        flat, lengths = _ended(*self.tokenizer.learn_flat(texts, s["minimum_count"]))
+        flat, lengths = self.tokenizer.learn_flat(texts, s["minimum_count"], end=END)
         occurs = np.zeros(self.tokenizer.size, bool)
         occurs[flat] = True
         self._keep(np.flatnonzero(occurs).astype(np.int32))
@@ -156,7 +155,7 @@ class FastText:
     def _scores(self, texts: Sequence[str]) -> np.ndarray:
         model = self._fitted()
         assert self.tokenizer is not None
-        flat, lengths = _ended(*self.tokenizer.encode_flat(texts))
+        flat, lengths = self.tokenizer.encode_flat(texts, END)
         rows = self.place[flat]
         known = np.concatenate([np.zeros(1, np.int64), np.cumsum(rows >= 0)])
         return model.scores(rows[rows >= 0], known[_starts(lengths)])
@@ -165,13 +164,3 @@ class FastText:
 def _starts(lengths: np.ndarray) -> np.ndarray:
     """Where each of N runs begins, and where the last ends: (N + 1,) int64."""
     return np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])
-
-
-def _ended(flat: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The runs of ids, each with END behind it: (flat, lengths)."""
-    ends = np.cumsum(lengths + 1) - 1
-    ended = np.full(len(flat) + len(lengths), END, np.int32)
-    inside = np.ones(len(ended), bool)
-    inside[ends] = False
-    ended[inside] = flat
-    return ended, lengths + 1

@@ -44,6 +44,8 @@ def split_pairs(texts: Sequence[Any], place: str) -> tuple[list[str], list[str] 
     if isinstance(texts, str):
         raise InputError("is one text; give a list of texts", place)
     items = list(texts)
+    if set(map(type, items)) == {str}:
+        return items, None
     pair = bool(items) and not isinstance(items[0], str)
     for number, item in enumerate(items, start=1):
         good = _is_pair(item) if pair else isinstance(item, str)
@@ -62,7 +64,11 @@ def as_labels(labels: Sequence[Any], count: int, place: str = "labels") -> list[
     """Labels as Python's own: texts, numbers, or tuples of them. Raises InputError unless there are `count`."""
     if isinstance(labels, str):
         raise InputError("is one text; give a list, a label for each text", place)
-    made = [tuple(map(_item, label)) if isinstance(label, tuple | list | set | frozenset) else _item(label) for label in labels]
+    labels = list(labels)
+    if set(map(type, labels)) <= {str, int, float, bool}:
+        made = labels
+    else:
+        made = [tuple(map(_item, label)) if isinstance(label, tuple | list | set | frozenset) else _item(label) for label in labels]
     if len(made) != count:
         raise InputError(f"{count} texts but {len(made)} labels", place)
     return made

@@ -345,7 +345,7 @@ class TextClassifier(ClassifierMixin, _TextEstimator):
 
     def _learn_classes(self, labels: list[Any]) -> None:
         flat = [one for label in labels for one in label] if self.task_ == "multi-label" else labels
-        for number, label in enumerate(flat):
+        for number, label in enumerate([] if set(map(type, flat)) == {str} else flat):
             if label is None or (isinstance(label, numbers.Real) and math.isnan(label)):
                 raise InputError(f"label {number + 1} is missing ({label!r})", "labels")
             if not isinstance(label, str | numbers.Real):
