@@ -49,7 +49,7 @@ def evaluate(
     categories: files, whose measures stand under their paths. method: "add" (3CosAdd) or "multiply" (3CosMul). among: analogies are asked
     of the first so many words alone, those with others are left out.
 
-    {"similarity": {name: {"spearman", "pairs", "known", "scored"}},
+    {"similarity": {name: {"spearman", "spearman_known", "pairs", "known", "scored"}},
      "analogy": {name: {"accuracy", "questions", "known", "sections": {section: {"accuracy", "questions", "known"}}}},
      "categorisation": {name: {"purity", "words", "known", "scored", "classes"}},
      "mean_similarity"}
@@ -84,14 +84,18 @@ def evaluate(
 
 
 def word_similarity(vectors: KeyedVectors, pairs: Sequence[Pair]) -> dict[str, Any]:
-    """Spearman's ρ between cosines and people's scores, over the pairs whose two words have vectors (with subwords, nearly all do)."""
+    """Spearman's ρ between cosines and people's scores, over the pairs whose two words have vectors (with subwords, nearly all do).
+
+    spearman_known: over those whose words have vectors of their own, which is what compares with models that have no subwords.
+    """
     find_word = _lookup(vectors)
     found = [(find_word(pair.first), find_word(pair.second), pair.score) for pair in pairs]
     scored = [(first, second, score) for first, second, score in found if first is not None and second is not None]
-    cosines = [vectors.similarity(first, second) for first, second, _ in scored]
-    known = sum(first in vectors and second in vectors for first, second, _ in scored)
-    rho = spearman(cosines, [score for *_, score in scored])
-    return {"spearman": rho, "pairs": len(pairs), "known": known, "scored": len(scored)}
+    cosines = np.array([vectors.similarity(first, second) for first, second, _ in scored])
+    scores = np.array([score for *_, score in scored])
+    known = np.array([first in vectors and second in vectors for first, second, _ in scored], bool)
+    counts = {"pairs": len(pairs), "known": int(known.sum()), "scored": len(scored)}
+    return {"spearman": spearman(cosines, scores), "spearman_known": spearman(cosines[known], scores[known]), **counts}
 
 
 def analogy_accuracy(
@@ -148,7 +152,7 @@ def purity(clusters: Sequence[Hashable], classes: Sequence[Hashable]) -> float |
     return sum(largest.values()) / len(clusters) if clusters else None
 
 
-def spearman(first: Sequence[float], second: Sequence[float]) -> float | None:
+def spearman(first: Sequence[float] | np.ndarray, second: Sequence[float] | np.ndarray) -> float | None:
     """Spearman's ρ: Pearson's correlation of ranks, equal values sharing the mean of theirs. None for under two, or where all are equal."""
     if len(first) != len(second):
         raise ValueError(f"as many values on both sides were expected, not {len(first)} and {len(second)}")
@@ -159,7 +163,7 @@ def spearman(first: Sequence[float], second: Sequence[float]) -> float | None:
     return float(np.clip(one @ other / spread, -1, 1)) if spread else None
 
 
-def _ranks(values: Sequence[float]) -> np.ndarray:
+def _ranks(values: Sequence[float] | np.ndarray) -> np.ndarray:
     _, place, counts = np.unique(np.asarray(values, np.float64), return_inverse=True, return_counts=True)
     ranks: np.ndarray = (np.cumsum(counts) - (counts - 1) / 2)[place]
     return ranks
