@@ -12,11 +12,13 @@ from weft.errors import InputError, meant
 from weft.files import write_json
 from weft.vectors.corpus import read_corpus
 from weft.vectors.evaluation import evaluate
+from weft.vectors.evaluation_sets import find
 from weft.vectors.methods import METHODS, WordVectors
 
 log = logging.getLogger("weft")
 COMPARED = ("skipgram", "skipgram+hs", "cbow", "cbow+hs", "fasttext", "glove", "svd")  # ngram and ranking take minutes: when asked for
 SHOWN = ("ws353", "simlex999", "men")
+SETS = [*SHOWN, "google"]
 
 
 def compare_methods(
@@ -32,16 +34,20 @@ def compare_methods(
     """Trains and measures each of `names` ("skipgram", "cbow+hs", …) with each seed; options: of WordVectors, None for the method's own.
 
     reading: of read_corpus. out: a folder that gets NAME-SEED.safetensors and results.json. bar: title → a context manager that gives
-    what `fit` calls. Raises InputError for an unknown name before anything is trained.
+    what `fit` calls. Raises InputError for an unknown name, or where a benchmark is not on this machine, before anything is trained.
     """
     models = {name: model_of(name, options) for name in names}
     for model in models.values():
         model.chosen()
+    find(SETS)  # what is not on this machine is said before hours of training
     corpus = read_corpus(source, **(reading or {}))
+    if out is not None and out.exists() and not out.is_dir():
+        raise InputError("is there and no folder; the folder to write to was expected", str(out))
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
     runs = [_run(name, options, seed, corpus, out, bar) for name in models for seed in seeds]
-    results = {"words": len(corpus.words), "tokens": corpus.tokens, "options": dict(options), "runs": runs, "methods": _means(runs)}
+    results: dict[str, Any] = {"words": len(corpus.words), "tokens": corpus.tokens, "options": dict(options)}
+    results |= {"runs": runs, "methods": _means(runs)}
     results["metrics"] = {row["name"]: {"mean_similarity": row["mean_similarity"], "analogy": row["analogy"]} for row in results["methods"]}
     if out is not None:
         write_json(out / "results.json", results)
@@ -68,11 +74,11 @@ def _run(name: str, options: Mapping[str, Any], seed: int, corpus: Any, out: Pat
             model.fit(corpus, watch)
     if out is not None:
         model.vectors_.save(out / f"{name}-{seed}.safetensors")
-    scores = evaluate(model.vectors_, sets=[*SHOWN, "google"])
+    scores = evaluate(model.vectors_, sets=SETS)
     similarity = {key: scores["similarity"][key]["spearman"] for key in SHOWN if key in scores["similarity"]}
-    analogy = scores["analogy"]["google"]["accuracy"] if "google" in scores["analogy"] else float("nan")
-    found = scores["mean_similarity"], analogy, model.seconds_["train"]
-    log.info("%s, seed %d: mean similarity %.4f, analogies %.4f, %.1f s", name, seed, *found)
+    analogy = scores["analogy"]["google"]["accuracy"] if "google" in scores["analogy"] else None
+    found = shown(scores["mean_similarity"], 4), shown(analogy, 4), model.seconds_["train"]
+    log.info("%s, seed %d: mean similarity %s, analogies %s, %.1f s", name, seed, *found)
     return {
         "name": name, "seed": seed, "similarity": similarity, "mean_similarity": scores["mean_similarity"], "analogy": analogy,
         "losses": model.losses_, "seconds": model.seconds_,
@@ -86,24 +92,26 @@ def _means(runs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         own = [run for run in runs if run["name"] == name]
         row: dict[str, Any] = {"name": name, "seeds": len(own)}
         for key in ("mean_similarity", "analogy"):
-            values = [run[key] for run in own]
-            row[key] = statistics.fmean(values)
-            row[f"{key}_sd"] = statistics.stdev(values) if len(values) > 1 else None
-        row["similarity"] = {key: statistics.fmean(run["similarity"][key] for run in own) for key in own[0]["similarity"]}
+            values = [run[key] for run in own if run[key] is not None]
+            row[key] = statistics.fmean(values) if len(values) == len(own) else None
+            row[f"{key}_sd"] = statistics.stdev(values) if len(values) == len(own) > 1 else None
+        every: dict[str, list[Any]] = {key: [run["similarity"][key] for run in own] for key in own[0]["similarity"]}
+        row["similarity"] = {key: None if None in values else statistics.fmean(values) for key, values in every.items()}
         row["train_seconds"] = statistics.median(run["seconds"]["train"] for run in own)
         table.append(row)
     return table
 
 
+def shown(value: float | None, digits: int = 3, spread: float | None = None) -> str:
+    """A measure for people; – where nothing was measured, as where the corpus has no word of a benchmark."""
+    return "–" if value is None else f"{value:.{digits}f}" + (f" ± {spread:.{digits}f}" if spread is not None else "")
+
+
 def rows(results: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     """(columns, cells) of the table for people."""
-
-    def shown(value: float, spread: float | None = None) -> str:
-        return f"{value:.3f}" + (f" ± {spread:.3f}" if spread is not None else "")
-
     cells = []
     for row in results["methods"]:
-        similarity = [shown(row["similarity"][key]) if key in row["similarity"] else "–" for key in SHOWN]
-        scores = [shown(row[key], row[f"{key}_sd"]) for key in ("mean_similarity", "analogy")]
+        similarity = [shown(row["similarity"].get(key)) for key in SHOWN]
+        scores = [shown(row[key], spread=row[f"{key}_sd"]) for key in ("mean_similarity", "analogy")]
         cells.append([row["name"], *similarity, *scores, f"{row['train_seconds']:.1f}"])
     return ["method", *SHOWN, "mean", "analogies", "train s"], cells

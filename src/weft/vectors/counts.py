@@ -105,7 +105,11 @@ def ppmi(counts: Any, *, shift: float = 1.0, smoothing: float = 1.0) -> Any:
         raise InputError("no pair was counted: there is nothing to learn from", "counts")
     total = matrix.data.sum()
     rows = np.asarray(matrix.sum(1)).ravel() / total
-    columns = np.asarray(matrix.sum(0)).ravel() ** smoothing * (np.asarray(matrix.sum(0)).ravel() > 0)
+    sums = np.asarray(matrix.sum(0)).ravel()
+    with np.errstate(over="ignore", divide="ignore"):
+        columns = np.where(sums > 0, sums**smoothing, 0)
+    if not (np.isfinite(columns.sum()) and columns.sum() > 0):
+        raise InputError(f"counts to the power of {smoothing} are no numbers any more; 0.75 is usual", "smoothing")
     columns /= columns.sum()
     of_row = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
     matrix.data = np.maximum(np.log(matrix.data / total / (rows[of_row] * columns[matrix.indices])) - np.log(shift), 0)
@@ -186,7 +190,11 @@ def train_svd(
     factors = truncated_svd(matrix, dim, seed=seed, iterations=iterations)
     explained = float(np.square(factors.values, dtype=np.float64).sum() / np.square(matrix.data, dtype=np.float64).sum())
     info = {"pairs": pairs, "cells": matrix.nnz, "values": factors.values, "explained": explained}
-    return np.ascontiguousarray(factors.words(power), np.float32), info
+    with np.errstate(over="ignore"):
+        vectors = np.ascontiguousarray(factors.words(power), np.float32)
+    if not np.isfinite(vectors).all():
+        raise InputError(f"singular values to the power of {power} are no numbers any more; 0.5 is usual", "power")
+    return vectors, info
 
 
 def usual_weight(window: int | None) -> str:

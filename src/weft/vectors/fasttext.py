@@ -17,6 +17,7 @@ from weft.errors import InputError
 from weft.vectors.compiled import compiled
 
 BUCKETS, SHORTEST, LONGEST = 2_000_000, 3, 6  # the released program's
+MOST_BUCKETS, LONGEST_OF_ALL = 2**31 - 1, 1_000_000
 
 
 def ngram_buckets(
@@ -28,10 +29,10 @@ def ngram_buckets(
     n-grams are of `shortest` … `longest` characters of "<word>"; a lone < or > is none. longest = 0: there are no n-grams.
     Raises InputError for lengths or buckets that cannot be.
     """
-    if longest and not 1 <= shortest <= longest:
+    if longest and not 1 <= shortest <= longest <= LONGEST_OF_ALL:
         raise InputError(f"n-grams of {shortest} to {longest} characters cannot be: 1 ≤ min_n ≤ max_n, or max_n = 0 for none", "min_n")
-    if buckets < 1:
-        raise InputError(f"must be at least 1, not {buckets}", "buckets")
+    if not 1 <= buckets <= MOST_BUCKETS:
+        raise InputError(f"must be from 1 to {MOST_BUCKETS:,}, not {buckets}", "buckets")
     marked = [f"<{word}>".encode("utf-8", "surrogatepass") for word in words]
     ends = np.cumsum([0, *map(len, marked)], dtype=np.int64)
     data = np.frombuffer(b"".join(marked) or b"\0", np.uint8)

@@ -44,7 +44,7 @@ class _Bytes:
         if end < 0:
             raise InputError(f"word {number + 1} has no end within 65,536 bytes: the file is damaged", self.place)
         self.at, found = end + 1, self.data[self.at : end]
-        return str(bytes(found).decode("utf-8", "replace"))
+        return str(bytes(found).decode("utf-8", "backslashreplace"))
 
     def matrix(self, what: str, columns: int) -> np.ndarray:
         """A view of (rows, columns) float32."""

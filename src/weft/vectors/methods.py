@@ -68,6 +68,10 @@ METHODS: dict[str, Method] = {
         ),
     )
 }  # fmt: skip
+WHOLE = {  # whole numbers, from … to
+    "dim": (1, 1 << 20), "negative": (1, 100_000), "epochs": (1, 10**9), "min_count": (1, 10**18), "threads": (1, 1024),
+    "seed": (0, 2**32 - 1),
+}  # fmt: skip
 DEFAULTS: dict[str, Any] = {"dim": 100, "window": 5, "negative": 5, "epochs": 5, "min_count": 5, "sample": 1e-3}
 UNUSED = {  # what a method does not take, as said to who gives it
     "glove": ("loss", "negative", "sample"), "svd": ("loss", "negative", "epochs", "rate"),
@@ -136,7 +140,7 @@ class WordVectors:
     def chosen(self) -> tuple[Method, dict[str, Any]]:
         """The method, and every value that training takes: what was given, else the method's default. Raises InputError for what cannot
         be."""
-        if self.method not in METHODS:
+        if not isinstance(self.method, str) or self.method not in METHODS:
             raise InputError(f"there is no {self.method!r}{meant(str(self.method), METHODS)}; there are {', '.join(METHODS)}", "method")
         method = METHODS[self.method]
         if self.contexts not in ("window", "syntax"):
@@ -148,19 +152,29 @@ class WordVectors:
         chosen = {**DEFAULTS, "loss": method.losses[0] if method.losses else None, **method.defaults, **given, "seed": self.seed}
         chosen["threads"] = allowed_threads() if self.threads is None else self.threads
         if method.losses and chosen["loss"] not in method.losses:
-            raise InputError(f"must be {', '.join(method.losses)}, not {chosen['loss']!r}", "loss")
+            near = meant(str(chosen["loss"]).lower(), method.losses)
+            raise InputError(f"must be {', '.join(method.losses)}, not {chosen['loss']!r}{near}", "loss")
         chosen["window"] = _window(chosen["window"])
-        for name in ("dim", "negative", "epochs", "threads", "seed"):
-            value, least = chosen[name], 0 if name == "seed" else 1
-            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-                raise InputError(f"must be a whole number of at least {least}, not {value!r}", name)
+        for name, (least, most) in WHOLE.items():
+            value = {**chosen, "min_count": self.min_count}[name]
+            if isinstance(value, bool) or not isinstance(value, int | np.integer) or not least <= value <= most:
+                raise InputError(f"must be a whole number from {least} to {most}, not {value!r}", name)
+            chosen[name] = int(value)
+        for name, bounds in (("sample", "from 0 (no subsampling) to below 1"), ("rate", "above 0 and below 100")):
+            value = chosen.get(name, 1e-3)
+            fits = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+            if not (fits and (0 <= value < 1 if name == "sample" else 0 < value < 100)):
+                raise InputError(f"must be {bounds}, not {value!r}", name)
+            chosen[name] = float(value)
         return method, {**chosen, **self._own_settings(method)}
 
     def _own_settings(self, method: Method) -> dict[str, Any]:
         own = dict(method.settings)
+        if not isinstance(self.settings, Mapping | None):
+            raise InputError(f"must be a dict of names and values, not a {type(self.settings).__name__}", "settings")
         for name, value in (self.settings or {}).items():
             if name not in own:
-                raise InputError(f"{method.name} has no setting {name!r}{meant(name, own)}; it has {', '.join(own)}", "settings")
+                raise InputError(f"{method.name} has no setting {name!r}{meant(str(name), own)}; it has {', '.join(own)}", "settings")
             own[name] = _as(name, value, own[name])
         return own
 
@@ -171,14 +185,12 @@ def allowed_threads() -> int:
 
 
 def _window(window: Any) -> int:
-    """0 for "all"."""
-    if window in ("all", 0):
+    """0 for "all". A number may be typed."""
+    if isinstance(window, str) and window == "all":
         return 0
-    try:
-        number = int(window)
-    except (TypeError, ValueError):
-        number = 0
-    if number < 1 or (number != window and str(number) != window):
+    typed = isinstance(window, str) and window.isascii() and window.isdigit() and len(window) < 10
+    number = int(window) if typed or (isinstance(window, int | np.integer) and not isinstance(window, bool)) else 0
+    if not 1 <= number < 10**9:
         raise InputError(f'must be a whole number of at least 1, or "all", not {window!r}', "window")
     return number
 
@@ -190,19 +202,22 @@ def _as(name: str, value: Any, default: Any) -> Any:
         if isinstance(value, bool) or str(value).lower() in words:
             return value if isinstance(value, bool) else words[str(value).lower()]
         raise InputError(f"must be true or false, not {value!r}", name)
-    if default is None or isinstance(default, int):
-        if value is None or str(value).lower() == "none":
-            return None
-        kind: Any = int
-    else:
-        kind = type(default)
+    if default is None and (value is None or str(value).lower() == "none"):
+        return None
+    kind: Any = int if default is None else type(default)
     try:
-        made = kind(value)
-    except (TypeError, ValueError):
-        raise InputError(f"must be like {default}, not {value!r}", name) from None
-    if (isinstance(made, float) and not np.isfinite(made)) or (kind is int and str(value) != str(made)):
-        raise InputError(f"must be like {default}, not {value!r}", name)
+        made = None if isinstance(value, bool) else kind(value)
+    except (TypeError, ValueError, OverflowError):
+        raise InputError(f"must be {_like(default)}, not {value!r}", name) from None
+    if made is None or (isinstance(made, float) and not np.isfinite(made)) or (kind is int and str(value) != str(made)):
+        raise InputError(f"must be {_like(default)}, not {value!r}", name)
     return made
+
+
+def _like(default: Any) -> str:
+    if default is None:
+        return "a whole number, or none"
+    return f"{'a whole number' if isinstance(default, int) else 'a number' if isinstance(default, float) else 'a name'} like {default}"
 
 
 Fitted = tuple[np.ndarray, Any, list[float], dict[str, float]]

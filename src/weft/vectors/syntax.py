@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import gzip
 import os
+import re
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +20,8 @@ import numpy as np
 from weft.errors import InputError
 
 INVERSE = "⁻¹"
+NUMBER = re.compile(r"[0-9]{1,9}")
+RANGE = re.compile(r"[0-9]+[-.][0-9]+")  # the number of a multi-word or an empty token
 FORM, HEAD, RELATION = 1, 6, 7  # columns of CoNLL-U, from 0
 
 
@@ -82,24 +86,33 @@ def _sentences(path: Path) -> Iterator[list[tuple[str, int, str]]]:
     """(form, head from 1 or 0 for the root, relation) of every word, sentence by sentence; multi-word and empty tokens are left out."""
     sentence: list[tuple[str, int, str]] = []
     try:
-        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else open(path, encoding="utf-8") as file:
+        with gzip.open(path, "rt", encoding="utf-8-sig") if path.suffix == ".gz" else open(path, encoding="utf-8-sig") as file:
             for number, line in enumerate(file, 1):
                 if not line.strip():
                     yield _checked(sentence, f"{path}:{number}")
                     sentence = []
                 elif not line.startswith("#"):
                     cells = line.rstrip("\n").split("\t")
-                    if len(cells) != 10 or not (cells[0].isdigit() or set("-.") & set(cells[0])):
+                    if len(cells) != 10:
                         raise InputError(f"has {len(cells)} columns; CoNLL-U has 10, with tabs between", f"{path}:{number}")
-                    if cells[0].isdigit():
-                        if not cells[HEAD].isdigit():
-                            raise InputError(f"the head is {cells[HEAD]!r}; a number was expected", f"{path}:{number}")
-                        sentence.append((cells[FORM], int(cells[HEAD]), cells[RELATION]))
-    except (OSError, EOFError) as error:
+                    if not RANGE.fullmatch(cells[0]):
+                        sentence.append(_word(cells, len(sentence) + 1, f"{path}:{number}"))
+    except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"cannot be read ({getattr(error, 'strerror', None) or error})", str(path)) from error
     except UnicodeDecodeError as error:
         raise InputError("is no UTF-8; CoNLL-U is written in UTF-8", str(path)) from error
     yield _checked(sentence, str(path))
+
+
+def _word(cells: list[str], place: int, where: str) -> tuple[str, int, str]:
+    """(form, head, relation) of the line of word `place` of a sentence, from 1."""
+    if cells[0] != str(place):
+        raise InputError(f"the number of the word is {cells[0]!r:.40}; {place} was expected", where)
+    if not NUMBER.fullmatch(cells[HEAD]):
+        raise InputError(f"the head is {cells[HEAD]!r:.40}; a number was expected", where)
+    if not cells[FORM] or not cells[RELATION]:
+        raise InputError("has an empty form or relation; CoNLL-U writes _ for nothing", where)
+    return cells[FORM], int(cells[HEAD]), cells[RELATION]
 
 
 def _checked(sentence: list[tuple[str, int, str]], place: str) -> list[tuple[str, int, str]]:
