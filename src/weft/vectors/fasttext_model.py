@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from weft.errors import InputError
+from weft.vectors.container import Stored
 from weft.vectors.fasttext import Subwords, mean_rows, ngram_buckets, with_own
-from weft.vectors.keyed import KeyedVectors
 
 MAGIC, VERSIONS = 793712314, (11, 12)
 ARGUMENTS = ("dim", "ws", "epoch", "minCount", "neg", "wordNgrams", "loss", "model", "bucket", "minn", "maxn", "lrUpdateRate")
@@ -56,7 +56,7 @@ class _Bytes:
         return view
 
 
-def read_model(path: str | os.PathLike[str]) -> KeyedVectors:
+def read_model(path: str | os.PathLike[str]) -> Stored:
     """The word vectors of a fasttext model, unsupervised or supervised, as its own `get_word_vector` gives them (sums reordered: within
     1e-6).
 
@@ -91,18 +91,18 @@ def read_model(path: str | os.PathLike[str]) -> KeyedVectors:
     if not np.isfinite(table).all():
         raise InputError("holds numbers that are not finite", place)
     if longest <= 0 or not buckets:
-        return KeyedVectors(words, np.array(table[: len(words)]), counts=counts)
+        return Stored(words, np.array(table[: len(words)]), counts)
     return _with_subwords(words, counts, table, arguments)
 
 
-def _with_subwords(words: list[str], counts: np.ndarray, table: np.ndarray, arguments: dict[str, int]) -> KeyedVectors:
+def _with_subwords(words: list[str], counts: np.ndarray, table: np.ndarray, arguments: dict[str, int]) -> Stored:
     shape = arguments["bucket"], arguments["minn"], arguments["maxn"]
     starts, ids = ngram_buckets(words, *shape)
     vectors = mean_rows(np.asarray(table, np.float32), *with_own(starts, ids))
     if END_OF_SENTENCE in words:
         vectors[words.index(END_OF_SENTENCE)] = table[words.index(END_OF_SENTENCE)]
     subwords = Subwords(table[len(words) :], None, buckets=shape[0], shortest=shape[1], longest=shape[2])
-    return KeyedVectors(words, vectors, counts=counts, subwords=subwords)
+    return Stored(words, vectors, counts, subwords)
 
 
 def _dictionary(source: _Bytes) -> tuple[list[str], np.ndarray]:

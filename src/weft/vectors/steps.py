@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from weft.vectors.compiled import compiled, inlined
+from weft.vectors.compiled import compiled, inlined, lent
 from weft.vectors.corpus import BOUNDARY
-from weft.vectors.kernels import GOLDEN, below, block_scores, drawn, mixed, pull, push, scores, sigmoid, softplus, uniform
+from weft.vectors.kernels import GOLDEN, add_rows, below, block_scores, drawn, logistic, mixed, pull, push, scores, uniform
 
 BLOCK = 8  # examples trained at once
 LONGEST = 10_000  # tokens of a sentence; the rest is a sentence of its own
@@ -58,11 +58,12 @@ class Options(NamedTuple):
 
 
 class Space(NamedTuple):
-    """What a thread writes into: the words of a sentence; of each example where its inputs stand there, source[b] = (low, high, skip),
-    and where its targets stand among the words of its block, low … high without skip; the arrays of a block."""
+    """What a thread writes into: the words of a sentence; the rows that make the hidden vector of example b, rows[first[b]:first[b + 1]];
+    where its targets stand among the words of its block, low … high without skip; the arrays of a block."""
 
     words: np.ndarray
-    source: np.ndarray
+    rows: np.ndarray
+    first: np.ndarray
     low: np.ndarray
     high: np.ndarray
     skip: np.ndarray
@@ -70,22 +71,49 @@ class Space(NamedTuple):
     A: np.ndarray
     G: np.ndarray
     P: np.ndarray
+    lost: np.ndarray
+    lost_noise: np.ndarray
     noise: np.ndarray
+    common: np.ndarray
+    weights: np.ndarray
     everything: np.ndarray
 
 
 def space(tables: Tables, *, window: int, longest: int, pool: int, loss: str) -> Space:
     """A thread's arrays. longest: tokens of the longest sentence; pool: negatives a block."""
     size, count = tables.inputs.shape[1], len(tables.outputs)
+    span = max(1, min(longest, 2 * window) if window else longest)
     around = min(longest, BLOCK + 2 * window) if window else longest
-    examples = BLOCK if loss != "hs" else max(BLOCK, min(longest, 2 * window) if window else longest)
+    examples = BLOCK if loss != "hs" else max(BLOCK, span)
+    rows = (1 if loss == "hs" else BLOCK) * span * int(np.diff(tables.starts).max(initial=1))
     columns = {"ns": pool, "hs": int(np.diff(tables.paths).max(initial=1)), "softmax": count}[loss]
     low, high, skip = (np.empty(BLOCK, np.int64) for _ in range(3))
     H, A = (np.zeros((examples, size), np.float32) for _ in range(2))
+    G, P = np.zeros((examples, columns), np.float32), np.zeros((BLOCK, around), np.float32)
     everything = np.arange(count if loss == "softmax" else 0, dtype=np.int32)
     return Space(
-        np.empty(longest, np.int32), np.zeros((examples, 3), np.int64), low, high, skip,
-        H, A, np.zeros((examples, columns), np.float32), np.zeros((BLOCK, around), np.float32), np.zeros(pool, np.int32), everything,
+        np.empty(longest, np.int32), np.empty(rows, np.int32), np.zeros(examples + 1, np.int64), low, high, skip,
+        H, A, G, P, np.zeros_like(P), np.zeros_like(G),
+        np.zeros(pool, np.int32), np.zeros(pool, np.int32), np.zeros(pool, np.float32), everything,
+    )  # fmt: skip
+
+
+@inlined
+def lent_tables(tables: Any) -> Any:
+    """Tables that own nothing."""
+    return Tables(
+        lent(tables.inputs), lent(tables.outputs), lent(tables.starts), lent(tables.rows), lent(tables.keep),
+        lent(tables.probability), lent(tables.alias), lent(tables.paths), lent(tables.nodes), lent(tables.labels),
+    )  # fmt: skip
+
+
+@inlined
+def lent_space(own: Any) -> Any:
+    """Space that owns nothing."""
+    return Space(
+        lent(own.words), lent(own.rows), lent(own.first), lent(own.low), lent(own.high), lent(own.skip), lent(own.H), lent(own.A),
+        lent(own.G), lent(own.P), lent(own.lost), lent(own.lost_noise), lent(own.noise), lent(own.common), lent(own.weights),
+        lent(own.everything),
     )  # fmt: skip
 
 
@@ -125,111 +153,105 @@ def reach(bits: Any, options: Any, count: Any) -> Any:
 
 
 @compiled
-def add_rows(H: np.ndarray, b: int, tables: Tables, word: int) -> int:
-    """H[b] += the rows of a word; returns how many there are."""
-    for place in range(tables.starts[word], tables.starts[word + 1]):
-        row = tables.rows[place]
-        for d in range(H.shape[1]):
-            H[b, d] += tables.inputs[row, d]
-    return tables.starts[word + 1] - tables.starts[word]
-
-
-@compiled
-def spread_rows(A: np.ndarray, b: int, tables: Tables, word: int) -> None:
-    """Every row of a word += A[b]."""
-    for place in range(tables.starts[word], tables.starts[word + 1]):
-        row = tables.rows[place]
-        for d in range(A.shape[1]):
-            tables.inputs[row, d] += A[b, d]
-
-
-@compiled
 def hidden(b: int, low: int, high: int, skip: int, words: np.ndarray, tables: Tables, options: Options, own: Space) -> None:
-    """H[b]: the mean (or sum) of the rows of words[low:high] without the one at `skip` (E34, E41, E51); A[b] = 0."""
-    H, A, source = own.H, own.A, own.source
-    source[b, 0], source[b, 1], source[b, 2] = low, high, skip
-    for d in range(H.shape[1]):
-        H[b, d] = A[b, d] = np.float32(0)
-    count = 0
+    """H[b]: the mean (or sum) of the rows of words[low:high] without the one at `skip` (E34, E41, E51); A[b] = 0. b comes in order."""
+    H, A, rows = own.H, own.A, own.rows
+    first = end = own.first[b]
     for i in range(low, high):
         if i != skip:
-            count += add_rows(H, b, tables, words[i])
-    if options.mean and count > 1:
-        share = np.float32(1) / np.float32(count)
-        for d in range(H.shape[1]):
-            H[b, d] *= share
+            for place in range(tables.starts[words[i]], tables.starts[words[i] + 1]):
+                rows[end] = tables.rows[place]
+                end += 1
+    own.first[b + 1] = end
+    count = end - first
+    share = np.float32(1) / np.float32(count) if options.mean and count > 1 else np.float32(1)
+    add_rows(H, A, b, tables.inputs, rows, first, end, share)
 
 
 @compiled
-def spread(count: int, words: np.ndarray, tables: Tables, options: Options, own: Space) -> None:
+def spread(count: int, tables: Tables, options: Options, own: Space) -> None:
     """The gradients of H[b], A[b], b < count, to every row that H[b] was made of."""
+    inputs, A, rows = tables.inputs, own.A, own.rows
     for b in range(count):
-        low, high, skip = own.source[b]
+        share = np.float32(1)
         if options.exact and options.mean:
-            rows = 0
-            for i in range(low, high):
-                if i != skip:
-                    rows += tables.starts[words[i] + 1] - tables.starts[words[i]]
-            share = np.float32(1) / np.float32(max(rows, 1))
-            for d in range(own.A.shape[1]):
-                own.A[b, d] *= share
-        for i in range(low, high):
-            if i != skip:
-                spread_rows(own.A, b, tables, words[i])
+            share = np.float32(1) / np.float32(max(own.first[b + 1] - own.first[b], 1))
+        for place in range(own.first[b], own.first[b + 1]):
+            row = rows[place]
+            for d in range(A.shape[1]):
+                inputs[row, d] += share * A[b, d]
 
 
 @compiled
 def noise_gradients(count: int, words: np.ndarray, tables: Tables, options: Options, own: Space, rate: float, state: Any) -> Any:
     """G[b, m] of the drawn words: −rate · weight · σ(o) (E45). Returns (loss, random state)."""
-    G, noise = own.G, own.noise
-    loss = 0.0
+    G, noise, common, weights, lost = own.G, own.noise, own.common, own.weights, own.lost_noise
+    shared = 0  # draws that stand among the block's words, so are perhaps a target
     for m in range(noise.shape[0]):
         state += GOLDEN
         noise[m] = drawn(mixed(state), tables.probability, tables.alias)
+        common[m] = 0
+        for i in range(words.shape[0]):
+            common[m] += words[i] == noise[m]
+        shared += common[m]
     block_scores(own.H, count, tables.outputs, noise, noise.shape[0], G)
+    logistic(G, count, noise.shape[0], np.float32(1), lost)
     share = np.float32(options.negative) / np.float32(noise.shape[0])
+    total = 0.0
     for b in range(count):
         low, high, skip = own.low[b], own.high[b], own.skip[b]
+        pairs = high - low - (low <= skip < high)
         for m in range(noise.shape[0]):
-            pairs = 0  # whose target this draw is not
-            for i in range(low, high):
-                pairs += (i != skip) & (words[i] != noise[m])
-            weight = share * np.float32(pairs)
-            loss += weight * softplus(G[b, m])
-            G[b, m] = -rate * weight * sigmoid(G[b, m])
-    return loss, state
+            weights[m] = share * np.float32(pairs)
+        if shared:
+            for m in range(noise.shape[0]):
+                if common[m]:
+                    for i in range(low, high):
+                        weights[m] -= share * ((i != skip) & (words[i] == noise[m]))
+        loss = np.float32(0)
+        for m in range(noise.shape[0]):
+            loss += weights[m] * lost[b, m]
+            G[b, m] *= -rate * weights[m]
+        total += loss
+    return total, state
 
 
 @compiled
 def target_gradients(count: int, words: np.ndarray, tables: Tables, own: Space, rate: float) -> float:
     """P[b, i − first] of the true words: rate · (1 − σ(o)) (E45), and zero for words that are not b's. Returns their loss."""
-    P = own.P
-    loss = 0.0
+    P, lost = own.P, own.lost
+    total, width = 0.0, words.shape[0]
     for b in range(count):
-        for i in range(words.shape[0]):
-            P[b, i] = np.float32(0)
+        scores(own.H, b, tables.outputs, words, own.low[b], own.high[b], P)
+    logistic(P, count, width, np.float32(-1), lost)
     for b in range(count):
         low, high, skip = own.low[b], own.high[b], own.skip[b]
-        scores(own.H, b, tables.outputs, words, low, high, P)
+        loss = np.float32(0)
+        for i in range(low):  # what is no target holds old numbers
+            P[b, i] = np.float32(0)
         for i in range(low, high):
-            if i == skip:
-                P[b, i] = np.float32(0)
-            else:
-                loss += softplus(-P[b, i])
-                P[b, i] = rate * sigmoid(-P[b, i])
-    return loss
+            loss += lost[b, i]
+            P[b, i] *= rate
+        for i in range(high, width):
+            P[b, i] = np.float32(0)
+        if low <= skip < high:
+            loss -= lost[b, skip]
+            P[b, skip] = np.float32(0)
+        total += loss
+    return total
 
 
 @compiled
 def push_targets(count: int, words: np.ndarray, tables: Tables, own: Space) -> None:
     """Adds its gradient to the output row of every word of the block: those of all examples that it is a target of, at once."""
     for i in range(words.shape[0]):
-        first, last = count, -1
-        for b in range(count):
-            if own.low[b] <= i < own.high[b]:
-                first, last = min(first, b), b
-        if last >= first:
-            push(tables.outputs, words[i], i, own.P, own.H, first, last + 1)
+        first, last = 0, count
+        while first < last and not own.low[first] <= i < own.high[first]:
+            first += 1
+        while first < last and not own.low[last - 1] <= i < own.high[last - 1]:
+            last -= 1
+        if first < last:
+            push(tables.outputs, words[i], i, own.P, own.H, first, last)
 
 
 @compiled
@@ -285,9 +307,14 @@ def path_gradients(count: int, target: int, tables: Tables, own: Space, rate: fl
     block_scores(own.H, count, tables.outputs, nodes, last - first, G)
     for b in range(count):
         for n in range(last - first):
-            label = tables.labels[first + n]
-            loss += softplus(G[b, n]) - label * G[b, n]
-            G[b, n] = rate * (label - sigmoid(G[b, n]))
+            loss -= tables.labels[first + n] * G[b, n]
+    logistic(G, count, last - first, np.float32(1), own.lost_noise)
+    for b in range(count):
+        lost = np.float32(0)
+        for n in range(last - first):
+            lost += own.lost_noise[b, n]
+            G[b, n] = rate * (tables.labels[first + n] - G[b, n])
+        loss += lost
         pull(own.A, b, tables.outputs, nodes, 0, last - first, G)
     for n in range(last - first):
         push(tables.outputs, nodes[n], n, G, own.H, 0, count)
@@ -324,6 +351,7 @@ def train_blocks(
     ids: np.ndarray, tables: Tables, options: Options, own: Space, progress: np.ndarray, thread: int, state: Any, full: bool
 ) -> Any:
     """Trains on a chunk of a corpus with negative sampling, or with the full softmax. Returns (loss, pairs)."""
+    tables, own = lent_tables(tables), lent_space(own)
     loss, pairs, at = 0.0, 0, 0
     while at < ids.shape[0]:
         total, read, at, state = sentence(ids, at, tables.keep, own.words, state)
@@ -337,7 +365,7 @@ def train_blocks(
             else:
                 lost, state = negative_block(count, words, tables, options, own, rate, state)
                 loss += lost
-            spread(count, own.words, tables, options, own)
+            spread(count, tables, options, own)
             pairs += found
         progress[thread, 0] += read
     return loss, pairs
@@ -346,6 +374,7 @@ def train_blocks(
 @compiled
 def train_paths(ids: np.ndarray, tables: Tables, options: Options, own: Space, progress: np.ndarray, thread: int, state: Any) -> Any:
     """Trains on a chunk of a corpus with hierarchical softmax. Returns (loss, pairs)."""
+    tables, own = lent_tables(tables), lent_space(own)
     loss, pairs, at = 0.0, 0, 0
     words = own.words
     while at < ids.shape[0]:
@@ -367,7 +396,7 @@ def train_paths(ids: np.ndarray, tables: Tables, options: Options, own: Space, p
                         hidden(count, i, i + 1, total, words, tables, options, own)
                         count += 1
             loss += path_gradients(count, words[centre], tables, own, rate)
-            spread(count, words, tables, options, own)
+            spread(count, tables, options, own)
             pairs += count
         progress[thread, 0] += read
     return loss, pairs
@@ -387,6 +416,7 @@ def train_pairs(
 ) -> Any:
     """Trains on words and contexts that are given, contexts[starts[i]:starts[i + 1]] of words[i] (negative sampling). Returns (loss,
     pairs)."""
+    tables, own = lent_tables(tables), lent_space(own)
     loss, pairs = 0.0, 0
     for first in range(0, words.shape[0], BLOCK):
         count = min(BLOCK, words.shape[0] - first)
@@ -398,6 +428,6 @@ def train_pairs(
         lost, state = negative_block(count, contexts[begin:end], tables, options, own, rate, state)
         loss += lost
         pairs += end - begin
-        spread(count, words, tables, options, own)
+        spread(count, tables, options, own)
         progress[thread, 0] += count
     return loss, pairs

@@ -8,6 +8,7 @@ a function of the seed, the epoch and the chunk of the corpus. Several threads w
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +24,9 @@ from weft.vectors.kernels import alias_table
 from weft.vectors.ranks import Ranks, shared_work
 from weft.vectors.syntax import Dependencies
 
-POOL = 4  # times `negative` words are drawn for a block of eight centres
+log = logging.getLogger("weft")
+
+POOL, POOL_CBOW = 4, 2  # times `negative` words are drawn for a block of eight centres; a centre of CBOW is one pair, of skip-gram six
 LOSSES = ("ns", "hs", "softmax")
 GIVEN = 20_000  # words whose contexts are given, trained as one chunk
 Work = Callable[[int, int, np.uint64, np.ndarray], tuple[float, int]]  # (chunk, thread, random state, progress) → (loss, pairs)
@@ -75,8 +78,12 @@ def keep_probability(counts: np.ndarray, sample: float) -> np.ndarray:
 
 
 def noise_weights(counts: np.ndarray, exponent: float = 0.75) -> np.ndarray:
-    """count^exponent, of which negatives are drawn in proportion (E47)."""
-    return np.asarray(counts, np.float64) ** exponent
+    """count^exponent, of which negatives are drawn in proportion (E47). Raises InputError where that is too large or small for a number."""
+    with np.errstate(over="ignore"):
+        weights = np.asarray(counts, np.float64) ** exponent
+    if not (np.isfinite(weights.sum()) and weights.sum() > 0):
+        raise InputError(f"counts to the power of {exponent} are no numbers any more; 0.75 is usual", "exponent")
+    return weights
 
 
 def identity_rows(count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -118,7 +125,7 @@ def train_word2vec(corpus: Corpus, plan: Plan, *, rows: tuple[np.ndarray, np.nda
     check_plan(plan, len(corpus.words))
     tables = make_tables(plan, corpus.counts, identity_rows(len(corpus.words)) if rows is None else rows)
     longest = max(longest_sentence(chunk) for chunk in corpus.chunks())
-    pool = POOL * plan.negative
+    pool = (POOL_CBOW if plan.cbow else POOL) * plan.negative
     spaces = [steps.space(tables, window=plan.window, longest=longest, pool=pool, loss=plan.loss) for _ in range(plan.threads)]
 
     def call(ids: np.ndarray, options: steps.Options, thread: int, state: np.uint64, progress: np.ndarray) -> tuple[float, int]:
@@ -126,9 +133,7 @@ def train_word2vec(corpus: Corpus, plan: Plan, *, rows: tuple[np.ndarray, np.nda
         found = steps.train_paths(*arguments) if plan.loss == "hs" else steps.train_blocks(*arguments, plan.loss == "softmax")
         return float(found[0]), int(found[1])
 
-    started = time.perf_counter()
-    call(np.empty(0, np.int32), _options(plan, 1.0), 0, np.uint64(0), np.zeros((1, 8), np.int64))
-    compiled = time.perf_counter() - started
+    compiled = first_call(lambda: call(np.empty(0, np.int32), _options(plan, 1.0), 0, np.uint64(0), np.zeros((1, 8), np.int64)))
     with shared_work() as ranks:
         numbers = ranks.mine(len(corpus))
         total = (
@@ -148,7 +153,9 @@ def train_given(found: Dependencies, plan: Plan, *, watch: Watch | None = None) 
     pool = POOL * plan.negative
     spaces = [steps.space(tables, window=1, longest=1, pool=pool, loss="ns") for _ in range(plan.threads)]
     widest = int(np.diff(found.starts).max()) * steps.BLOCK  # no block has more contexts
-    spaces = [space._replace(P=np.zeros((steps.BLOCK, widest), np.float32)) for space in spaces]
+    spaces = [
+        space._replace(P=np.zeros((steps.BLOCK, widest), np.float32), lost=np.zeros((steps.BLOCK, widest), np.float32)) for space in spaces
+    ]
     bounds = [*range(0, len(found.ids), GIVEN), len(found.ids)]
     options = _options(plan, plan.epochs * len(found.ids))
 
@@ -162,6 +169,17 @@ def train_given(found: Dependencies, plan: Plan, *, watch: Watch | None = None) 
 
     with shared_work() as ranks:
         return run_epochs(work, ranks.mine(len(bounds) - 1), tables, plan, options.total, watch, ranks)
+
+
+def first_call(call: Callable[[], object]) -> float:
+    """Seconds until the kernels are there: found on disk, or compiled, which is said where it takes longer than a second."""
+    started = time.perf_counter()
+    said = threading.Timer(1.0, log.info, ("compiling the training kernels: some seconds, once on this machine",))
+    said.daemon = True
+    said.start()
+    call()
+    said.cancel()
+    return time.perf_counter() - started
 
 
 def longest_sentence(chunk: np.ndarray) -> int:
