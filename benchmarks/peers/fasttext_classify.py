@@ -1,8 +1,8 @@
 """fastText's supervised classifier, timed: `python fasttext_classify.py request.json answer.json`, in the peer's own environment.
 
-Request: train and test ([[text, label], …]; texts are split at white space and nowhere else), bulk (texts; without it, test's), threads,
+Request: train and test ([[text, label], …]; texts are split at white space only), bulk (texts; without it, test's), threads,
 repeats, and fastText's own lr, epoch, dim, wordNgrams, bucket, minCount, seed. Answer: seconds of start-up (import, told apart from the
-work), and for each repeat the seconds of training (with reading the file, as fastText does it in one; by the clock, and of processors) and of
+work), and for each repeat the seconds of training (with reading the file, in one; by the clock and of processors) and of
 predicting all texts of bulk at once, and the accuracy on test; the median latency of one text; the bytes of the saved model; versions.
 """
 

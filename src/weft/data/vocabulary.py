@@ -44,7 +44,7 @@ class Vocabulary:
         if maximum_size is not None and maximum_size < len(SPECIALS):
             raise InputError(f"maximum_size counts {' and '.join(SPECIALS)} too: it must be at least 2, not {maximum_size}")
         kept = (token for token, count in counts.items() if count >= minimum_count and token not in SPECIALS)
-        ordered = sorted(kept, key=lambda token: (-counts[token], token))
+        ordered = sorted(sorted(kept), key=counts.__getitem__, reverse=True)  # which leaves equal ones in their order
         if maximum_size is not None:
             ordered = ordered[: maximum_size - len(SPECIALS)]
         if len(ordered) < len(counts):

@@ -18,7 +18,7 @@ import numpy as np
 
 from weft.data.encoding import Encoding, checked, checked_all, checked_ids, rows_of, training_texts
 from weft.data.hashing import ngram_hashes, word_hash
-from weft.data.vocabulary import SPECIALS, Vocabulary
+from weft.data.vocabulary import SPECIALS, UNKNOWN, Vocabulary
 from weft.errors import InputError
 
 # Signs that stand on or between the letters of a word but are no letters to `re`: accents, vowel signs, joiners, soft hyphens.
@@ -250,7 +250,7 @@ class WordTokenizer:
         self._pieces.learn(list(pieces), [self._numbers(tokens) for tokens in cut])  # these texts are what is encoded next
 
     def _numbers(self, tokens: list[str]) -> _Numbers:
-        return tuple(map(self._id, tokens)), tuple(map(_known_hash, tokens)) if self.ngrams > 1 else ()
+        return self._ids(tokens), tuple(map(_known_hash, tokens)) if self.ngrams > 1 else ()
 
     def _normal(self, token: str) -> str:
         if token.isascii():  # composed, straight and without soft hyphens as it stands
@@ -260,6 +260,10 @@ class WordTokenizer:
 
     def _id(self, token: str) -> int:
         return self.vocabulary.id(token)
+
+    def _ids(self, tokens: list[str]) -> tuple[int, ...]:
+        found = self.vocabulary.ids.get
+        return tuple([found(token, UNKNOWN) for token in tokens])
 
     def _tokens(self, piece: str) -> list[str]:
         if self._takes_words_whole and piece.isalnum() and piece.isascii():
@@ -329,6 +333,9 @@ class WhitespaceTokenizer(WordTokenizer):
     def _normal(self, token: str) -> str:
         return token.lower() if self.lowercase else token
 
+    def _tokens(self, piece: str) -> list[str]:
+        return [piece.lower() if self.lowercase else piece]
+
 
 class HashingTokenizer(WordTokenizer):
     """The words of WordTokenizer by their hashes alone (E35): 2 + hash mod `buckets`, no vocabulary, no unknown words.
@@ -366,6 +373,9 @@ class HashingTokenizer(WordTokenizer):
 
     def _id(self, token: str) -> int:
         return len(SPECIALS) + word_hash(token) % self.buckets
+
+    def _ids(self, tokens: list[str]) -> tuple[int, ...]:
+        return tuple(map(self._id, tokens))
 
 
 def _cut(texts: Iterable[str], sizes: list[int], end: str) -> Iterator[list[str]]:
