@@ -1,4 +1,4 @@
-"""`weft vectors neighbors|analogy|evaluate|map`: word vectors that are already trained."""
+"""`weft vectors train|compare|neighbors|analogy|evaluate|map`: the last four ask word vectors that are already trained."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from weft.cli import vectors_train
 from weft.cli.options import Json, check_seed
 from weft.cli.output import print_json, print_table
 from weft.errors import InputError
@@ -14,7 +15,9 @@ from weft.errors import InputError
 if TYPE_CHECKING:
     from weft.vectors.keyed import KeyedVectors
 
-app = typer.Typer(help="Word vectors: neighbours, analogies, how good they are, a map.", rich_markup_mode=None)
+app = typer.Typer(
+    help="Word vectors: training, every method compared, neighbours, analogies, how good they are, a map.", rich_markup_mode=None
+)
 File = Annotated[Path, typer.Argument(metavar="V", help="A file of vectors: .vec, .bin, .txt (GloVe), .safetensors, or fasttext's model.")]
 Word = Annotated[str, typer.Argument(metavar="WORD")]
 Topn = Annotated[int, typer.Option(help="How many words to name.")]
@@ -26,6 +29,10 @@ PAGES, PICTURES = (".html", ".htm"), (".png",)
 def vectors(context: typer.Context) -> None:
     if context.invoked_subcommand is None:
         print(context.get_help())
+
+
+app.command("train", short_help="Train word vectors on a corpus.")(vectors_train.train)
+app.command("compare", short_help="Train by every method on one corpus; measure them all.")(vectors_train.compare)
 
 
 @app.command("neighbors", short_help="The words nearest to a word, or to several taken together.")

@@ -29,6 +29,9 @@ Tokenizer = Annotated[str, typer.Option(help="whitespace, letters or words.")]
 Lowercase = Annotated[bool, typer.Option("--lowercase", help="Lower-case every word.")]
 
 
+Settings = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE …", help="The method's own, as in: --set min_n=2 max_n=5")]
+
+
 def train(
     corpus: Corpus,
     out: Annotated[Path, typer.Option(metavar="FILE", help="To write: .vec, .txt, .bin or .safetensors (keeps subwords, counts).")],
@@ -48,7 +51,7 @@ def train(
     tokenizer: Tokenizer = "whitespace",
     lowercase: Lowercase = False,
     contexts: Annotated[str, typer.Option(help="window, or syntax: heads and relations of a CoNLL-U file (skipgram, svd).")] = "window",
-    set_: options.Set = None,
+    set_: Settings = None,
     as_json: options.Json = False,
 ) -> None:
     """Train word vectors on CORPUS.
@@ -60,7 +63,9 @@ def train(
     from weft.vectors.methods import WordVectors
 
     options.check_seed(seed)
-    form_of(out, None)  # an ending that is none is said before hours of training
+    form_of(out, None)  # what cannot be written is said before hours of training
+    if out.is_dir():
+        raise InputError("is a folder; a file's name was expected", str(out))
     model = WordVectors(
         method, loss=loss, dim=dim, window=window, negative=negative, epochs=epochs, min_count=min_count, sample=sample, rate=rate,
         threads=threads, seed=seed, tokenizer=tokenizer, lowercase=lowercase, contexts=contexts, settings=options.settings(set_),
@@ -74,12 +79,14 @@ def train(
     if as_json:
         print_json({"file": str(out), "method": method, **record})
         return
-    console().print(wording(record), soft_wrap=True)
-    console().print(f"saved to {out}; weft vectors neighbors {out} WORD asks, weft vectors evaluate {out} measures", soft_wrap=True)
+    console().print(wording(record), soft_wrap=True, markup=False)
+    console().print(
+        f"saved to {out}; weft vectors neighbors {out} WORD asks, weft vectors evaluate {out} measures", soft_wrap=True, markup=False
+    )
 
 
 def compare(
-    corpus: Corpus,
+    corpus: Annotated[str, typer.Argument(metavar="CORPUS", help="A text file (.gz too) or a folder of them, a sentence a line.")],
     methods: Annotated[str, typer.Option(help="Names with commas between; skipgram+hs is skip-gram with hierarchical softmax.")] = "",
     dim: Dim = None,
     window: Window = None,
@@ -104,6 +111,7 @@ def compare(
     options.check_seed(seed)
     if seeds < 1:
         raise InputError(f"must be at least 1, not {seeds}", "--seeds")
+    options.check_seed(seed + seeds - 1)
     given = {"dim": dim, "window": window, "negative": negative, "epochs": epochs, "sample": sample, "threads": threads}
     names = [name.strip() for name in methods.split(",") if name.strip()] or list(COMPARED)
     reading = {"tokenizer": tokenizer, "lowercase": lowercase, "minimum_count": min_count}

@@ -107,7 +107,7 @@ class Subwords:
             ids = places[known]
         if not len(ids):
             raise InputError(f"{word!r:.60} is unknown, and none of its character n-grams was seen in training")
-        mean: np.ndarray = np.asarray(self.table[ids], np.float32).mean(0)
+        mean: np.ndarray = np.asarray(self.table[ids], np.float32).mean(0, dtype=np.float64).astype(np.float32)
         return mean
 
     def to_arrays(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

@@ -1,8 +1,12 @@
 """Many processes under torchrun, one set of vectors: each takes its chunks of the corpus, and now and then their tables are joined.
 
-A row that one process changed keeps that change; a row that several changed takes the mean of their changes (periodic averaging, as in
-McDonald et al., 2010, by rows). So rare words lose nothing to processes that did not meet them. Alone, none of this does anything, and
-torch is not loaded.
+A row takes the sum of what all processes changed in it since the last time, as if their steps had come one after another, but no more
+than twice the length of one process's change: what all of them pull the same way would overshoot (8 processes ended in NaN). Two
+processes never reach that bound. The mean of the changes (periodic averaging, McDonald et al., 2010) is plainly worse at equal epochs:
+on 3.3 M words in 5 epochs, mean similarity .352 and analogies .069 with 2 processes, against .410 and .106 of the sum and .396 and .102 of
+one process; more rounds change neither (100: .353/.073 and .410/.105). 4 processes gave .369 and .089, 8 .355 and .052: a small corpus
+gains nothing from so many, each of which changes too much of it between two rounds. Alone, none of this does anything,
+and torch is not loaded.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ import numpy as np
 from weft.vectors.steps import Tables
 
 ROUNDS = 20  # in an epoch
+FURTHEST = 2  # times the change of one process
 
 
 class Ranks:
@@ -57,8 +62,12 @@ class ManyRanks(Ranks):
     def join(self, tables: Tables, before: Any) -> None:
         for table, old in zip((tables.inputs, tables.outputs), before, strict=True):
             change = table - old
-            changed = self.summed(np.any(change != 0, axis=1).astype(np.float32))
-            table[:] = old + self.summed(change) / np.maximum(changed, 1)[:, None]
+            squares = np.square(change).sum(1)
+            squares, changed = self.summed(np.stack([squares, np.asarray(squares > 0, squares.dtype)]))
+            change = self.summed(change)
+            length = np.sqrt(np.square(change).sum(1))
+            most = FURTHEST * np.sqrt(squares / np.maximum(changed, 1))  # root mean square of those that changed the row
+            table[:] = old + change * np.minimum(1, most / np.maximum(length, 1e-30))[:, None]
 
     def summed(self, values: np.ndarray) -> np.ndarray:
         from weft.training import distributed
