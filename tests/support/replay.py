@@ -74,10 +74,10 @@ def trained(
     return tables, float(lost), int(pairs), int(progress[1, 0])
 
 
-def replayed(ids: np.ndarray, tables: steps.Tables, how: steps.Options, *, loss: str = "ns", pool: int = 6, state: int = 5):
-    """The same by autograd: ((inputs, outputs) float64, loss, pairs)."""
-    inputs, outputs = (torch.from_numpy(table).double() for table in (tables.inputs, tables.outputs))
-    draws, total, pairs, read = Draws(state), 0.0, 0, 0
+def replayed(ids: np.ndarray, tables: steps.Tables, how: steps.Options, *, loss: str = "ns", pool: int = 6, state: int = 5, read: int = 0):
+    """The same by autograd, after `read` words: ((inputs, outputs) float64, loss, pairs)."""
+    inputs, outputs = (torch.as_tensor(table).double() for table in (tables.inputs, tables.outputs))
+    draws, total, pairs = Draws(state), 0.0, 0
     ends = np.flatnonzero(np.append(ids, steps.BOUNDARY) == steps.BOUNDARY)
     for low, high in zip([0, *ends + 1], ends):
         said = ids[low:high].tolist()

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import platform
+import re
+
+import numba
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from replay import agree, joined, make, options, trained
 
-from weft.vectors import steps
+from weft.vectors import kernels, steps
+from weft.vectors.compiled import OPTIONS
 
 SENTENCE = [3, 1, 4, 1, 5, 2, 6]
 LOSSES = ("ns", "hs", "softmax")
@@ -142,3 +147,59 @@ def test_the_rate_falls_with_what_all_threads_have_read() -> None:
         steps.train_blocks(text, fresh, how, own, progress, 0, np.uint64(1), True)
         moved.append(np.linalg.norm(fresh.inputs.astype(np.float64) - tables.inputs))
     np.testing.assert_allclose(np.array(moved) / moved[0], [1, 0.5, 0.25, 1e-4, 1e-4], rtol=2e-2)
+
+
+@numba.njit(**OPTIONS)
+def both(x, sigma, loss):
+    for i in range(x.shape[0]):
+        sigma[i], loss[i] = kernels.sigmoid(x[i]), kernels.softplus(x[i])
+
+
+def of(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    x = x.astype(np.float32)
+    out = np.empty_like(x), np.empty_like(x)
+    both(x, *out)
+    return out
+
+
+def test_sigma_and_its_loss_keep_what_they_say() -> None:
+    x = np.concatenate([np.linspace(-20, 20, 2_000_001), np.linspace(-1e-3, 1e-3, 1001), [1000, -1000, 1e30, -1e30, 3e38, -3e38]])
+    exact = x.astype(np.float32).astype(np.float64)
+    sigma, loss = of(x)
+    with np.errstate(over="ignore"):
+        assert np.abs(sigma - 1 / (1 + np.exp(-exact))).max() < 3e-7
+    wanted = np.logaddexp(0, exact)
+    assert (np.abs(loss - wanted) / np.maximum(1, wanted / 16)).max() < 1e-6
+    assert sigma.min() >= -1e-7 and sigma.max() <= 1 + 1e-7 and loss.min() >= -1e-7
+
+
+def test_sigma_and_its_loss_of_no_numbers() -> None:
+    sigma, loss = of(np.array([np.inf, -np.inf, np.nan]))
+    np.testing.assert_allclose(sigma[:2], [1, 0], atol=3e-7)
+    assert loss[0] == np.inf and abs(loss[1]) < 1e-6
+    assert np.isnan(loss[2])  # so that it is seen
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("cbow", [False, True])
+@pytest.mark.parametrize("name", ["inputs", "outputs"])
+@pytest.mark.parametrize("what", [np.nan, np.inf])
+def test_vectors_that_are_no_numbers_are_seen_in_the_loss(loss, cbow, name, what) -> None:
+    tables = make(loss=loss)
+    getattr(tables, name)[:] = what
+    assert not np.isfinite(trained(joined([SENTENCE]), tables, options(cbow=cbow), loss=loss)[1])
+
+
+@pytest.mark.skipif(platform.machine().lower() not in ("x86_64", "amd64"), reason="reads x86-64's assembly")
+@pytest.mark.parametrize("name", ["block_scores", "scores", "pull", "push"])
+def test_products_are_vectorised(name) -> None:
+    """A fresh copy, since code from the cache cannot be looked at: several floats a multiplication."""
+    table, rows, whole = numba.float32[:, ::1], numba.int32[::1], numba.int64
+    arguments = {
+        "scores": (table, whole, table, rows, whole, whole, table), "pull": (table, whole, table, rows, whole, whole, table),
+        "block_scores": (table, whole, table, rows, whole, table), "push": (table, whole, whole, table, table, whole, whole),
+    }[name]  # fmt: skip
+    fresh = numba.njit(**OPTIONS)(getattr(kernels, name).py_func)
+    fresh.compile(arguments)
+    packed = re.findall(r"\bv?(?:mulps|fmadd\d+ps)\b", fresh.inspect_asm(arguments))
+    assert len(packed) >= 4

@@ -149,6 +149,8 @@ def train_given(found: Dependencies, plan: Plan, *, watch: Watch | None = None) 
     """Skip-gram with negative sampling on words and contexts that are given, the contexts with a vocabulary of their own (Levy &
     Goldberg, 2014)."""
     check_plan(plan, len(found.words))
+    if plan.loss != "ns":
+        raise InputError(f"must be ns where contexts are given, not {plan.loss!r}", "loss")
     tables = make_tables(plan, found.counts, identity_rows(len(found.words)), found.context_counts)
     pool = POOL * plan.negative
     spaces = [steps.space(tables, window=1, longest=1, pool=pool, loss="ns") for _ in range(plan.threads)]
