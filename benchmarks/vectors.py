@@ -21,7 +21,6 @@ import gzip
 import json
 import os
 import re
-import resource
 import statistics
 import subprocess
 import sys
@@ -33,13 +32,12 @@ from typing import Any
 import peers
 from sides import compared, heading, told
 
-from weft.compare.summary import machine
 from weft.data.datasets import data_folder
 from weft.files import write_json
 
 FILES = ("wordvec_corpus/text8_prefix.txt.gz", "wordvec_corpus/enwiki_2018_articles.txt.gz", "wikitext2/train.txt.gz")
 LONGEST = 1000
-SHARED = {"dim": 100, "window": 5, "negative": 5, "epochs": 5, "sample": 1e-3}
+SHARED: dict[str, Any] = {"dim": 100, "window": 5, "negative": 5, "epochs": 5, "sample": 1e-3}
 SUBWORDS = {"min_n": 3, "max_n": 6}
 BUCKETS = 2_000_000
 GENSIM = {"vector_size": 100, "window": 5, "min_count": 5, "sample": 1e-3}
@@ -82,6 +80,11 @@ def write_corpus(path: Path, share: float = 1.0) -> int:
     return kept
 
 
+def peak() -> int:
+    """Bytes that this process has held at most, since it became this program (getrusage also counts what its parent held)."""
+    return 1024 * int(re.findall(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[0])
+
+
 def ours(request_file: str, answer_file: str) -> None:
     """Our side, in a process of its own: the same request and answer as a peer's script."""
     started = time.perf_counter()
@@ -91,7 +94,7 @@ def ours(request_file: str, answer_file: str) -> None:
     model = WordVectors(**request["options"], threads=request["threads"], seed=request["seed"])
     from weft.vectors import glove, word2vec  # noqa: F401
 
-    imported, held = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    imported, held = time.perf_counter() - started, peak()
     model.fit(request["corpus"])
     trained = time.perf_counter()
     model.vectors_.save(request["vectors"])
@@ -101,7 +104,7 @@ def ours(request_file: str, answer_file: str) -> None:
         "import_seconds": imported, "read_seconds": seconds["read"], "train_seconds": seconds["train"],
         "compile_seconds": seconds["compile"], "save_seconds": saved - trained,
         "words": model.corpus_.tokens * model.chosen()[1]["epochs"], "losses": model.losses_,
-        "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, "imports_bytes": held,
+        "peak_bytes": peak(), "imports_bytes": held,
     }  # fmt: skip
     Path(answer_file).write_text(json.dumps(answer), encoding="utf-8")
 
@@ -158,15 +161,15 @@ def speed(corpus: Path, folder: Path, cases: list[str], runs: int, threads: int,
             names = ("weft", side)
             heading(names)
             for what, key in (("training loop, words", "train_seconds"), ("whole command, words", "whole_seconds")):
-                speeds = [[found["ours"][0]["words"] / one[key] for one in found[which]] for which in ("ours", side)]
-                table.append(compared(f"{case}: {what}", "words/s", *speeds, names))
+                first, second = ([found["ours"][0]["words"] / one[key] for one in found[which]] for which in ("ours", side))
+                table.append(compared(f"{case}: {what}", "words/s", first, second, names))
             for what, key, unit, scale in (
                 ("peak memory beyond imports", "beyond_imports", "MB", 1e-6),
                 ("reading", "read_seconds", "s", 1),
                 ("loading kernels", "compile_seconds", "s", 1),
             ):
-                values = [scale * statistics.median(one.get(key, 0.0) for one in found[which]) for which in ("ours", side)]
-                table.append(told(f"{case}: {what}", unit, *values, names))
+                mine, other = (scale * statistics.median(one.get(key, 0.0) for one in found[which]) for which in ("ours", side))
+                table.append(told(f"{case}: {what}", unit, mine, other, names))
             for what in ("similarity", "analogy") if scored else ():
                 values = [statistics.fmean(one[what] for one in found[which]) for which in ("ours", side)]
                 table.append(
@@ -220,6 +223,8 @@ def main() -> None:
     if sys.argv[1:2] == ["--ours"]:
         ours(*sys.argv[2:4])
         return
+    from weft.compare.summary import machine  # torch with it, which our side of the comparison does not load
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="speed,scaling,table")
     parser.add_argument("--cases", default=",".join(CASES))
@@ -245,9 +250,14 @@ def main() -> None:
         for case in CASES:
             run("ours", request_of(case, "ours", tiny, 1, 1, folder / "tiny.bin"), 1)
         print(f"{words:,} words; kernels compiled or found in {time.perf_counter() - started:.1f} s", flush=True)
-        results: dict[str, Any] = {"machine": machine(), "words": words, "threads": options.threads, "runs": runs}
+        results: dict[str, Any] = {
+            "machine": machine(f"{options.threads} threads"),
+            "words": words,
+            "threads": options.threads,
+            "runs": runs,
+        }
         if "speed" in parts:
-            results["speed"] = speed(corpus, folder, options.cases.split(","), runs, options.threads, epochs, not options.quick)
+            results["speed"] = speed(corpus, folder, options.cases.split(","), runs, options.threads, int(epochs), not options.quick)
         if "scaling" in parts:
             results["scaling"] = scaling(corpus, folder, runs, options.threads, int(epochs))
         if "table" in parts and not options.quick:

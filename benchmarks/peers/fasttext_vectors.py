@@ -7,7 +7,7 @@ import time
 STARTED = time.perf_counter()
 
 import json  # noqa: E402
-import resource  # noqa: E402
+import re  # noqa: E402
 import sys  # noqa: E402
 from importlib import metadata  # noqa: E402
 from pathlib import Path  # noqa: E402
@@ -18,8 +18,8 @@ IMPORTED = time.perf_counter() - STARTED
 
 
 def peak() -> int:
-    """Bytes that this process has held at most."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    """Bytes that this process has held at most, since it became this program (getrusage also counts what its parent held)."""
+    return 1024 * int(re.findall(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[0])
 
 
 def main() -> None:
@@ -27,7 +27,7 @@ def main() -> None:
     imports = peak()
     started = time.perf_counter()
     model = fasttext.train_unsupervised(
-        request["corpus"], thread=request["threads"], seed=request["seed"], epoch=request["epochs"], verbose=0, **request["options"]
+        request["corpus"], thread=request["threads"], epoch=request["epochs"], verbose=0, **request["options"]
     )
     trained = time.perf_counter()
     if request.get("vectors"):
