@@ -27,8 +27,7 @@ def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
     return numba.njit(inline="always", **OPTIONS)(function)
 
 
-@intrinsic
-def lent(context: Any, array: Any) -> Any:
+def _lent(context: Any, array: Any) -> Any:
     """Inside a kernel, the same array as one that owns nothing.
 
     Numba counts the references of arrays that own their memory by atomic steps, at every call that takes one: a quarter of a kernel's
@@ -40,8 +39,11 @@ def lent(context: Any, array: Any) -> Any:
         given, made = make(target, builder, arguments[0]), make(target, builder)
         for part in ("nitems", "itemsize", "data", "shape", "strides"):
             setattr(made, part, getattr(given, part))
-        made.meminfo = cgutils.get_null_value(made.meminfo.type)
-        made.parent = cgutils.get_null_value(made.parent.type)
+        made.meminfo = cgutils.get_null_value(made.meminfo.type)  # type: ignore[no-untyped-call]
+        made.parent = cgutils.get_null_value(made.parent.type)  # type: ignore[no-untyped-call]
         return made._getvalue()
 
     return array(array), generate
+
+
+lent: Any = intrinsic(_lent)

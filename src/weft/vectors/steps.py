@@ -208,7 +208,7 @@ def noise_gradients(count: int, words: np.ndarray, tables: Tables, options: Opti
                 if common[m]:
                     for i in range(low, high):
                         weights[m] -= share * ((i != skip) & (words[i] == noise[m]))
-        loss = np.float32(0)
+        loss: Any = np.float32(0)
         for m in range(noise.shape[0]):
             loss += weights[m] * lost[b, m]
             G[b, m] *= -rate * weights[m]
@@ -226,7 +226,7 @@ def target_gradients(count: int, words: np.ndarray, tables: Tables, own: Space, 
     logistic(P, count, width, np.float32(-1), lost)
     for b in range(count):
         low, high, skip = own.low[b], own.high[b], own.skip[b]
-        loss = np.float32(0)
+        loss: Any = np.float32(0)
         for i in range(low):  # what is no target holds old numbers
             P[b, i] = np.float32(0)
         for i in range(low, high):
@@ -310,7 +310,7 @@ def path_gradients(count: int, target: int, tables: Tables, own: Space, rate: fl
             loss -= tables.labels[first + n] * G[b, n]
     logistic(G, count, last - first, np.float32(1), own.lost_noise)
     for b in range(count):
-        lost = np.float32(0)
+        lost: Any = np.float32(0)
         for n in range(last - first):
             lost += own.lost_noise[b, n]
             G[b, n] = rate * (tables.labels[first + n] - G[b, n])
