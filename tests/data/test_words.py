@@ -5,6 +5,7 @@ import unicodedata
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -194,3 +195,19 @@ def test_wrong_settings_are_named() -> None:
     with pytest.raises(InputError, match="at least 1, not 0"):
         HashingTokenizer(buckets=0)
     assert WordTokenizer.train(["a"], buckets=50).size == 3  # buckets are for n-grams
+
+
+@pytest.mark.parametrize("kind", [WordTokenizer, WhitespaceTokenizer])
+@pytest.mark.parametrize("ngrams", [1, 3])
+def test_learning_and_encoding_in_one_is_the_one_after_the_other(kind, ngrams):
+    texts = ["the film's plot, the film", "", "u.s. film don't THE", "plot"]
+    options = {"ngrams": ngrams, "buckets": 50 if ngrams > 1 else 0}
+    made = kind.train(["something else"], **options)
+    ids, lengths = made.learn_flat(texts, 2, end="\u2403")
+    ended = [f"{text} \u2403" for text in texts]
+    apart = kind.train(ended, minimum_count=2, **options)
+    assert made.to_dict() == apart.to_dict()
+    wanted = [apart.encode(text).ids for text in ended]
+    assert [part.tolist() for part in np.split(ids, np.cumsum(lengths)[:-1])] == wanted
+    again, counts = made.encode_flat(texts, "\u2403")
+    assert again.tolist() == ids.tolist() and counts.tolist() == lengths.tolist()
