@@ -115,7 +115,10 @@ def compare(
     given = {"dim": dim, "window": window, "negative": negative, "epochs": epochs, "sample": sample, "threads": threads}
     names = [name.strip() for name in methods.split(",") if name.strip()] or list(COMPARED)
     reading = {"tokenizer": tokenizer, "lowercase": lowercase, "minimum_count": min_count}
-    results = compare_methods(corpus, names, given, seeds=range(seed, seed + seeds), reading=reading, out=out, bar=_bar)
+    first = os.environ.get("RANK", "0") == "0"
+    results = compare_methods(corpus, names, given, seeds=range(seed, seed + seeds), reading=reading, out=out if first else None, bar=_bar)
+    if not first:
+        return  # another process writes and speaks
     if as_json:
         print_json(results)
     else:

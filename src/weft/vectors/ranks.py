@@ -11,9 +11,10 @@ and torch is not loaded.
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
@@ -77,7 +78,10 @@ class ManyRanks(Ranks):
 
 @contextmanager
 def shared_work() -> Iterator[Ranks]:
-    """The processes that torchrun's environment tells of, joined while it lasts; one alone where there is none."""
+    """The processes that torchrun's environment tells of; one alone where there is none.
+
+    They are joined once and left when this process ends: gloo, joined anew for a second training, may meet the first one's addresses.
+    """
     if int(os.environ.get("WORLD_SIZE", "1")) < 2 or "RANK" not in os.environ:
         yield Ranks()
         return
@@ -85,5 +89,8 @@ def shared_work() -> Iterator[Ranks]:
 
     from weft.training import distributed
 
-    with distributed.process_group(torch.device("cpu")):
-        yield ManyRanks(distributed.rank(), distributed.ranks())
+    if distributed.ranks() == 1:
+        joined = ExitStack()
+        joined.enter_context(distributed.process_group(torch.device("cpu")))
+        atexit.register(joined.close)
+    yield ManyRanks(distributed.rank(), distributed.ranks())
