@@ -1,7 +1,7 @@
 """Vectors of products from baskets, and of a network's people from random walks: `python examples/items_and_nodes.py`.
 
 What stands together is trained as words in a sentence are. In a basket order means nothing, so its whole is the window (window="all"); on a
-a walk the nodes a few steps away are the context, as in DeepWalk (Perozzi et al., 2014; E48).
+walk the nodes a few steps away are the context, as in DeepWalk (Perozzi et al., 2014; E48).
 """
 
 from __future__ import annotations
