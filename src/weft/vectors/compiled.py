@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import numba
-from numba.core import cgutils
+from llvmlite import ir
+from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 # Sums may be reordered and products fused, else no loop over floats is vectorised; NaN and infinity stay what they are. Division by zero
@@ -47,3 +48,24 @@ def _lent(context: Any, array: Any) -> Any:
 
 
 lent: Any = intrinsic(_lent)
+
+
+def _prefetched(context: Any, table: Any, row: Any, column: Any) -> Any:
+    """Inside a kernel, asks the processor to load the cache line of table[row, column], which will soon be read and written."""
+
+    def generate(target: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array = target.make_array(signature.args[0])(target, builder, arguments[0])
+        indices = [target.cast(builder, arguments[i], signature.args[i], types.intp) for i in (1, 2)]
+        shape, strides = (cgutils.unpack_tuple(builder, part, 2) for part in (array.shape, array.strides))
+        place = cgutils.get_item_pointer2(target, builder, array.data, shape, strides, "C", indices)
+        number = ir.IntType(32)
+        byte = ir.IntType(8).as_pointer()
+        kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
+        fetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        builder.call(fetch, [builder.bitcast(place, byte), number(1), number(3), number(1)])
+        return target.get_dummy_value()
+
+    return types.void(table, row, column), generate
+
+
+prefetched: Any = intrinsic(_prefetched)

@@ -19,7 +19,22 @@ import numpy as np
 
 from weft.vectors.compiled import compiled, inlined, lent
 from weft.vectors.corpus import BOUNDARY
-from weft.vectors.kernels import GOLDEN, add_rows, below, block_scores, drawn, logistic, mixed, pull, push, scores, uniform
+from weft.vectors.kernels import (
+    GOLDEN,
+    add_rows,
+    below,
+    block_scores,
+    drawn,
+    fetch,
+    half_tanh,
+    logistic,
+    mixed,
+    pull,
+    push,
+    scores,
+    softplus_of,
+    uniform,
+)
 
 BLOCK = 8  # examples trained at once
 LONGEST = 10_000  # tokens of a sentence; the rest is a sentence of its own
@@ -152,7 +167,7 @@ def reach(bits: Any, options: Any, count: Any) -> Any:
     return below(bits, options.window) + 1 if options.dynamic else np.int64(options.window)
 
 
-@compiled
+@inlined
 def hidden(b: int, low: int, high: int, skip: int, words: np.ndarray, tables: Tables, options: Options, own: Space) -> None:
     """H[b]: the mean (or sum) of the rows of words[low:high] without the one at `skip` (E34, E41, E51); A[b] = 0. b comes in order."""
     H, A, rows = own.H, own.A, own.rows
@@ -168,7 +183,7 @@ def hidden(b: int, low: int, high: int, skip: int, words: np.ndarray, tables: Ta
     add_rows(H, A, b, tables.inputs, rows, first, end, share)
 
 
-@compiled
+@inlined
 def spread(count: int, tables: Tables, options: Options, own: Space) -> None:
     """The gradients of H[b], A[b], b < count, to every row that H[b] was made of."""
     inputs, A, rows = tables.inputs, own.A, own.rows
@@ -182,7 +197,7 @@ def spread(count: int, tables: Tables, options: Options, own: Space) -> None:
                 inputs[row, d] += share * A[b, d]
 
 
-@compiled
+@inlined
 def noise_gradients(count: int, words: np.ndarray, tables: Tables, options: Options, own: Space, rate: float, state: Any) -> Any:
     """G[b, m] of the drawn words: −rate · weight · σ(o) (E45). Returns (loss, random state)."""
     G, noise, common, weights, lost = own.G, own.noise, own.common, own.weights, own.lost_noise
@@ -216,7 +231,7 @@ def noise_gradients(count: int, words: np.ndarray, tables: Tables, options: Opti
     return total, state
 
 
-@compiled
+@inlined
 def target_gradients(count: int, words: np.ndarray, tables: Tables, own: Space, rate: float) -> float:
     """P[b, i − first] of the true words: rate · (1 − σ(o)) (E45), and zero for words that are not b's. Returns their loss."""
     P, lost = own.P, own.lost
@@ -241,7 +256,22 @@ def target_gradients(count: int, words: np.ndarray, tables: Tables, own: Space, 
     return total
 
 
-@compiled
+@inlined
+def single_gradients(count: int, words: np.ndarray, tables: Tables, own: Space, rate: float) -> float:
+    """`target_gradients` of examples that have one target or none, as in CBOW: P[b, low] alone."""
+    P = own.P
+    total = 0.0
+    for b in range(count):
+        low = own.low[b]
+        if low < own.high[b]:
+            scores(own.H, b, tables.outputs, words, low, low + 1, P)
+            t = half_tanh(-P[b, low])
+            total += softplus_of(-P[b, low], t)
+            P[b, low] = rate * (np.float32(0.5) + np.float32(0.5) * t)
+    return total
+
+
+@inlined
 def push_targets(count: int, words: np.ndarray, tables: Tables, own: Space) -> None:
     """Adds its gradient to the output row of every word of the block: those of all examples that it is a target of, at once."""
     for i in range(words.shape[0]):
@@ -254,22 +284,30 @@ def push_targets(count: int, words: np.ndarray, tables: Tables, own: Space) -> N
             push(tables.outputs, words[i], i, own.P, own.H, first, last)
 
 
-@compiled
+@inlined
 def negative_block(count: int, words: np.ndarray, tables: Tables, options: Options, own: Space, rate: float, state: Any) -> Any:
     """Negative sampling for `count` examples whose H is made and whose targets in `words` are known: A and the output table. (loss,
     random state)"""
     loss, state = noise_gradients(count, words, tables, options, own, rate, state)
-    loss += target_gradients(count, words, tables, own, rate)
+    if options.cbow:
+        loss += single_gradients(count, words, tables, own, rate)
+    else:
+        loss += target_gradients(count, words, tables, own, rate)
     for b in range(count):
         pull(own.A, b, tables.outputs, own.noise, 0, own.noise.shape[0], own.G)
         pull(own.A, b, tables.outputs, words, own.low[b], own.high[b], own.P)
     for m in range(own.noise.shape[0]):
         push(tables.outputs, own.noise[m], m, own.G, own.H, 0, count)
-    push_targets(count, words, tables, own)
+    if options.cbow:
+        for b in range(count):
+            if own.low[b] < own.high[b]:
+                push(tables.outputs, words[own.low[b]], own.low[b], own.P, own.H, b, b + 1)
+    else:
+        push_targets(count, words, tables, own)
     return loss, state
 
 
-@compiled
+@inlined
 def softmax_block(count: int, words: np.ndarray, tables: Tables, own: Space, rate: float) -> float:
     """The same for the full softmax (E40–E42): E_j = Σ over targets of (y_j − t_j). Returns the loss."""
     G, everything = own.G, own.everything
@@ -298,30 +336,32 @@ def softmax_block(count: int, words: np.ndarray, tables: Tables, own: Space, rat
     return loss
 
 
-@compiled
+@inlined
 def path_gradients(count: int, target: int, tables: Tables, own: Space, rate: float) -> float:
     """Hierarchical softmax for `count` hidden vectors that share a target: A and the vectors on its path (E43). Returns the loss."""
     first, last = tables.paths[target], tables.paths[target + 1]
-    nodes, G = tables.nodes[first:last], own.G
+    nodes, width = tables.nodes[first:last], last - first
+    G = own.G.reshape(own.G.size)[: count * width].reshape(count, width)  # without gaps
+    lost_here = own.lost_noise.reshape(own.G.size)[: count * width].reshape(count, width)
     loss = 0.0
-    block_scores(own.H, count, tables.outputs, nodes, last - first, G)
+    block_scores(own.H, count, tables.outputs, nodes, width, G)
     for b in range(count):
-        for n in range(last - first):
+        for n in range(width):
             loss -= tables.labels[first + n] * G[b, n]
-    logistic(G, count, last - first, np.float32(1), own.lost_noise)
+    logistic(G, count, width, np.float32(1), lost_here)
     for b in range(count):
         lost: Any = np.float32(0)
-        for n in range(last - first):
-            lost += own.lost_noise[b, n]
+        for n in range(width):
+            lost += lost_here[b, n]
             G[b, n] = rate * (tables.labels[first + n] - G[b, n])
         loss += lost
-        pull(own.A, b, tables.outputs, nodes, 0, last - first, G)
-    for n in range(last - first):
+        pull(own.A, b, tables.outputs, nodes, 0, width, G)
+    for n in range(width):
         push(tables.outputs, nodes[n], n, G, own.H, 0, count)
     return loss
 
 
-@compiled
+@inlined
 def examples_block(first: int, count: int, total: int, tables: Tables, options: Options, own: Space, state: Any) -> Any:
     """H and targets of the centres first … first + count of a sentence. (where their words begin, where they end, pairs, random state)"""
     begin, end, pairs = total, 0, 0
@@ -346,6 +386,26 @@ def examples_block(first: int, count: int, total: int, tables: Tables, options: 
     return begin, end, pairs, state
 
 
+@inlined
+def fetch_ahead(first: int, total: int, tables: Tables, options: Options, own: Space, state: Any) -> None:
+    """What the next block, from `first` on, will read is fetched: the rows of its centres, of contexts that are new, of its negatives.
+
+    A draw is a function of its place in the row of draws, so those to come are known: one window a centre, then the negatives.
+    """
+    count = min(BLOCK, total - first)
+    for centre in range(first, first + count):
+        context = min(centre + options.window, total - 1)
+        inner, outer = (context, centre) if options.cbow else (centre, context)
+        word = own.words[inner]
+        for place in range(tables.starts[word], tables.starts[word + 1]):
+            fetch(tables.inputs, tables.rows[place])
+        fetch(tables.outputs, own.words[outer])
+    state += GOLDEN * np.uint64(max(count, 0))
+    for _ in range(own.noise.shape[0] if count > 0 else 0):
+        state += GOLDEN
+        fetch(tables.outputs, drawn(mixed(state), tables.probability, tables.alias))
+
+
 @compiled
 def train_blocks(
     ids: np.ndarray, tables: Tables, options: Options, own: Space, progress: np.ndarray, thread: int, state: Any, full: bool
@@ -363,6 +423,7 @@ def train_blocks(
             if full:
                 loss += softmax_block(count, words, tables, own, rate)
             else:
+                fetch_ahead(first + BLOCK, total, tables, options, own, state + GOLDEN * np.uint64(own.noise.shape[0]))
                 lost, state = negative_block(count, words, tables, options, own, rate, state)
                 loss += lost
             spread(count, tables, options, own)
@@ -395,6 +456,12 @@ def train_paths(ids: np.ndarray, tables: Tables, options: Options, own: Space, p
                     if i != centre:
                         hidden(count, i, i + 1, total, words, tables, options, own)
                         count += 1
+            if centre + 1 < total:  # what the next centre reads
+                for place in range(tables.paths[words[centre + 1]], tables.paths[words[centre + 1] + 1]):
+                    fetch(tables.outputs, tables.nodes[place])
+                coming = words[min(centre + 1 + options.window, total - 1)]
+                for place in range(tables.starts[coming], tables.starts[coming + 1]):
+                    fetch(tables.inputs, tables.rows[place])
             loss += path_gradients(count, words[centre], tables, own, rate)
             spread(count, tables, options, own)
             pairs += count

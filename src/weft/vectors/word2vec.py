@@ -125,7 +125,7 @@ def train_word2vec(corpus: Corpus, plan: Plan, *, rows: tuple[np.ndarray, np.nda
     check_plan(plan, len(corpus.words))
     tables = make_tables(plan, corpus.counts, identity_rows(len(corpus.words)) if rows is None else rows)
     longest = max(longest_sentence(chunk) for chunk in corpus.chunks())
-    pool = (POOL_CBOW if plan.cbow else POOL) * plan.negative
+    pool = drawn_for_block(plan)
     spaces = [steps.space(tables, window=plan.window, longest=longest, pool=pool, loss=plan.loss) for _ in range(plan.threads)]
 
     def call(ids: np.ndarray, options: steps.Options, thread: int, state: np.uint64, progress: np.ndarray) -> tuple[float, int]:
@@ -152,7 +152,7 @@ def train_given(found: Dependencies, plan: Plan, *, watch: Watch | None = None) 
     if plan.loss != "ns":
         raise InputError(f"must be ns where contexts are given, not {plan.loss!r}", "loss")
     tables = make_tables(plan, found.counts, identity_rows(len(found.words)), found.context_counts)
-    pool = POOL * plan.negative
+    pool = drawn_for_block(plan)
     spaces = [steps.space(tables, window=1, longest=1, pool=pool, loss="ns") for _ in range(plan.threads)]
     widest = int(np.diff(found.starts).max()) * steps.BLOCK  # no block has more contexts
     spaces = [
@@ -171,6 +171,11 @@ def train_given(found: Dependencies, plan: Plan, *, watch: Watch | None = None) 
 
     with shared_work() as ranks:
         return run_epochs(work, ranks.mine(len(bounds) - 1), tables, plan, options.total, watch, ranks)
+
+
+def drawn_for_block(plan: Plan) -> int:
+    """Negatives that a block shares: a multiple of four, as many as are multiplied in one sweep."""
+    return max(4, (POOL_CBOW if plan.cbow else POOL) * plan.negative // 4 * 4)
 
 
 def first_call(call: Callable[[], object]) -> float:
