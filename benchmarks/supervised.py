@@ -92,7 +92,8 @@ def measured(
     for unit, label in (("seconds", "texts/s"), ("cpu", "texts/processor-s")):
         pair = [[work / each[unit] for each in side[1:]] for side in (mine, peer)]
         rows.append(compared(f"{title}: training", label, pair[0], pair[1], SIDES))
-    rows.append(told(f"{title}: training", "s", *(statistics.median(each["seconds"] for each in side[1:]) for side in (mine, peer)), SIDES))
+    seconds = [statistics.median(each["seconds"] for each in side[1:]) for side in (mine, peer)]
+    rows.append(told(f"{title}: training", "s", seconds[0], seconds[1], SIDES))
     scores = [100 * statistics.mean(each["accuracy"] for each in side[1:]) for side in (mine, peer)]
     rows.append(told(f"{title}: development accuracy", "%", scores[0], scores[1], SIDES))
     if not limit and splits.test is not None:
