@@ -84,7 +84,8 @@ def replayed(ids: np.ndarray, tables: steps.Tables, how: steps.Options, *, loss:
         words = [word for word in said if (draws.bits() & 0xFFFFFF) / 2**24 < tables.keep[word]]
         rate = how.rate * max(1e-4, 1 - read / how.total)
         for examples in (paths if loss == "hs" else blocks)(words, how, draws):
-            drawn = [draws.noise(tables.probability, tables.alias) for _ in range(pool)] if loss == "ns" else []
+            times = 0 if loss != "ns" else len(examples) if how.cbow else 1  # in CBOW every example has draws of its own
+            drawn = [[draws.noise(tables.probability, tables.alias) for _ in range(pool)] for _ in range(times)]
             inputs, outputs, lost = step(examples, tables, how, inputs, outputs, rate, loss, drawn)
             total, pairs = total + lost, pairs + sum(len(targets) for _, targets in examples)
         read += len(said)
@@ -125,7 +126,7 @@ def step(examples, tables, how, inputs, outputs, rate, loss, drawn) -> tuple[tor
 def loss_of(examples, tables, how, inputs, outputs, loss: str, drawn) -> Any:
     """ℓ of a block, one pair after the other, from the equations."""
     total: Any = 0.0
-    for words, targets in examples:
+    for number, (words, targets) in enumerate(examples):
         rows = [row for word in words for row in tables.rows[tables.starts[word] : tables.starts[word + 1]].tolist()]
         if not targets:
             continue
@@ -141,9 +142,10 @@ def loss_of(examples, tables, how, inputs, outputs, loss: str, drawn) -> Any:
                     total = total + softplus(-(outputs[node] @ z) if label else outputs[node] @ z)
             else:
                 total = total + softplus(-(outputs[target] @ z))
-                for word in drawn:
+                own = drawn[number % len(drawn)]
+                for word in own:
                     if word != target:
-                        total = total + how.negative / len(drawn) * softplus(outputs[word] @ z)
+                        total = total + how.negative / len(own) * softplus(outputs[word] @ z)
     return total
 
 

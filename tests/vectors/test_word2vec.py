@@ -44,7 +44,7 @@ def test_three_epochs_as_autograd_does_them(loss, cbow, subwords) -> None:
     corpus = read_corpus([["to", "be", "or", "not", "to", "be"], ["that", "is", "it"], ["be", "it", "so", "or", "be"] * 3], minimum_count=1)
     plan = Plan(cbow=cbow, loss=loss, dim=7, window=3, negative=2, epochs=3, sample=0.05, rate=0.2, seed=11)
     rows = subword_rows(corpus.words)[0] if subwords else identity_rows(len(corpus.words))
-    pool = word2vec.POOL_CBOW if cbow else word2vec.POOL
+    pool = 1 if cbow else word2vec.POOL
     trained = train_word2vec(corpus, plan, rows=rows)
     tables, read = make_tables(plan, corpus.counts, rows), 0
     assert np.abs(tables.inputs).max() <= 0.5 / 7 and tables.inputs.std() > 0.02 and not tables.outputs.any()
@@ -74,7 +74,7 @@ def test_given_contexts_as_autograd_does_them() -> None:
     for epoch in range(4):
         draws, total = Draws(state_of(plan, epoch, 0)), 0.0
         for first in (0, 8):
-            drawn = [draws.noise(tables.probability, tables.alias) for _ in range(pool)]
+            drawn = [[draws.noise(tables.probability, tables.alias) for _ in range(pool)]]
             last = min(first + 8, 11)
             block = [([int(ids[i])], targets[starts[i] : starts[i + 1]].tolist()) for i in range(first, last)]
             rate = 0.5 * (1 - (epoch * 11 + first) / 44)

@@ -109,7 +109,7 @@ def space(tables: Tables, *, window: int, longest: int, pool: int, loss: str) ->
     return Space(
         np.empty(longest, np.int32), np.empty(rows, np.int32), np.zeros(examples + 1, np.int64), low, high, skip,
         H, A, G, P, np.zeros_like(P), np.zeros_like(G),
-        np.zeros(pool, np.int32), np.zeros(pool, np.int32), np.zeros(pool, np.float32), everything,
+        np.zeros(BLOCK * pool, np.int32), np.zeros(pool, np.int32), np.zeros(pool, np.float32), everything,
     )  # fmt: skip
 
 
@@ -201,30 +201,30 @@ def spread(count: int, tables: Tables, options: Options, own: Space) -> None:
 def noise_gradients(count: int, words: np.ndarray, tables: Tables, options: Options, own: Space, rate: float, state: Any) -> Any:
     """G[b, m] of the drawn words: −rate · weight · σ(o) (E45). Returns (loss, random state)."""
     G, noise, common, weights, lost = own.G, own.noise, own.common, own.weights, own.lost_noise
-    shared = 0  # draws that stand among the block's words, so are perhaps a target
-    for m in range(noise.shape[0]):
+    pool, shared = weights.shape[0], 0  # draws that stand among the block's words, so are perhaps a target
+    for m in range(pool):
         state += GOLDEN
         noise[m] = drawn(mixed(state), tables.probability, tables.alias)
         common[m] = 0
         for i in range(words.shape[0]):
             common[m] += words[i] == noise[m]
         shared += common[m]
-    block_scores(own.H, count, tables.outputs, noise, noise.shape[0], G)
-    logistic(G, count, noise.shape[0], np.float32(1), lost)
-    share = np.float32(options.negative) / np.float32(noise.shape[0])
+    block_scores(own.H, count, tables.outputs, noise, pool, G)
+    logistic(G, count, pool, np.float32(1), lost)
+    share = np.float32(options.negative) / np.float32(pool)
     total = 0.0
     for b in range(count):
         low, high, skip = own.low[b], own.high[b], own.skip[b]
         pairs = high - low - (low <= skip < high)
-        for m in range(noise.shape[0]):
+        for m in range(pool):
             weights[m] = share * np.float32(pairs)
         if shared:
-            for m in range(noise.shape[0]):
+            for m in range(pool):
                 if common[m]:
                     for i in range(low, high):
                         weights[m] -= share * ((i != skip) & (words[i] == noise[m]))
         loss: Any = np.float32(0)
-        for m in range(noise.shape[0]):
+        for m in range(pool):
             loss += weights[m] * lost[b, m]
             G[b, m] *= -rate * weights[m]
         total += loss
@@ -257,21 +257,6 @@ def target_gradients(count: int, words: np.ndarray, tables: Tables, own: Space, 
 
 
 @inlined
-def single_gradients(count: int, words: np.ndarray, tables: Tables, own: Space, rate: float) -> float:
-    """`target_gradients` of examples that have one target or none, as in CBOW: P[b, low] alone."""
-    P = own.P
-    total = 0.0
-    for b in range(count):
-        low = own.low[b]
-        if low < own.high[b]:
-            scores(own.H, b, tables.outputs, words, low, low + 1, P)
-            t = half_tanh(-P[b, low])
-            total += softplus_of(-P[b, low], t)
-            P[b, low] = rate * (np.float32(0.5) + np.float32(0.5) * t)
-    return total
-
-
-@inlined
 def push_targets(count: int, words: np.ndarray, tables: Tables, own: Space) -> None:
     """Adds its gradient to the output row of every word of the block: those of all examples that it is a target of, at once."""
     for i in range(words.shape[0]):
@@ -289,22 +274,47 @@ def negative_block(count: int, words: np.ndarray, tables: Tables, options: Optio
     """Negative sampling for `count` examples whose H is made and whose targets in `words` are known: A and the output table. (loss,
     random state)"""
     loss, state = noise_gradients(count, words, tables, options, own, rate, state)
-    if options.cbow:
-        loss += single_gradients(count, words, tables, own, rate)
-    else:
-        loss += target_gradients(count, words, tables, own, rate)
+    loss += target_gradients(count, words, tables, own, rate)
     for b in range(count):
-        pull(own.A, b, tables.outputs, own.noise, 0, own.noise.shape[0], own.G)
+        pull(own.A, b, tables.outputs, own.noise, 0, own.weights.shape[0], own.G)
         pull(own.A, b, tables.outputs, words, own.low[b], own.high[b], own.P)
-    for m in range(own.noise.shape[0]):
+    for m in range(own.weights.shape[0]):
         push(tables.outputs, own.noise[m], m, own.G, own.H, 0, count)
-    if options.cbow:
-        for b in range(count):
-            if own.low[b] < own.high[b]:
-                push(tables.outputs, words[own.low[b]], own.low[b], own.P, own.H, b, b + 1)
-    else:
-        push_targets(count, words, tables, own)
+    push_targets(count, words, tables, own)
     return loss, state
+
+
+@inlined
+def cbow_block(count: int, words: np.ndarray, tables: Tables, options: Options, own: Space, rate: float, state: Any) -> Any:
+    """`negative_block` for examples that have one target or none, each with draws of its own: shared ones would be no fewer rows a pair."""
+    G, P, noise, pool = own.G, own.P, own.noise, own.weights.shape[0]
+    share = np.float32(options.negative) / np.float32(pool)
+    total = 0.0
+    for b in range(count):
+        for m in range(b * pool, b * pool + pool):
+            state += GOLDEN
+            noise[m] = drawn(mixed(state), tables.probability, tables.alias)
+        scores(own.H, b, tables.outputs, noise[b * pool : b * pool + pool], 0, pool, G)
+        scores(own.H, b, tables.outputs, words, own.low[b], own.high[b], P)
+    logistic(G, count, pool, np.float32(1), own.lost_noise)
+    for b in range(count):
+        low, high = own.low[b], own.high[b]
+        for m in range(pool):
+            weight = share if low < high and noise[b * pool + m] != words[low] else np.float32(0)
+            total += weight * own.lost_noise[b, m]
+            G[b, m] *= -rate * weight
+        pull(own.A, b, tables.outputs, noise[b * pool : b * pool + pool], 0, pool, G)
+        if low < high:
+            t = half_tanh(-P[b, low])
+            total += softplus_of(-P[b, low], t)
+            P[b, low] = rate * (np.float32(0.5) + np.float32(0.5) * t)
+            pull(own.A, b, tables.outputs, words, low, high, P)
+    for b in range(count):
+        for m in range(pool):
+            push(tables.outputs, noise[b * pool + m], m, G, own.H, b, b + 1)
+        if own.low[b] < own.high[b]:
+            push(tables.outputs, words[own.low[b]], own.low[b], P, own.H, b, b + 1)
+    return total, state
 
 
 @inlined
@@ -401,7 +411,7 @@ def fetch_ahead(first: int, total: int, tables: Tables, options: Options, own: S
             fetch(tables.inputs, tables.rows[place])
         fetch(tables.outputs, own.words[outer])
     state += GOLDEN * np.uint64(max(count, 0))
-    for _ in range(own.noise.shape[0] if count > 0 else 0):
+    for _ in range(own.weights.shape[0] * (count if options.cbow else min(count, 1))):
         state += GOLDEN
         fetch(tables.outputs, drawn(mixed(state), tables.probability, tables.alias))
 
@@ -423,8 +433,12 @@ def train_blocks(
             if full:
                 loss += softmax_block(count, words, tables, own, rate)
             else:
-                fetch_ahead(first + BLOCK, total, tables, options, own, state + GOLDEN * np.uint64(own.noise.shape[0]))
-                lost, state = negative_block(count, words, tables, options, own, rate, state)
+                draws = own.weights.shape[0] * (count if options.cbow else 1)
+                fetch_ahead(first + BLOCK, total, tables, options, own, state + GOLDEN * np.uint64(draws))
+                if options.cbow:
+                    lost, state = cbow_block(count, words, tables, options, own, rate, state)
+                else:
+                    lost, state = negative_block(count, words, tables, options, own, rate, state)
                 loss += lost
             spread(count, tables, options, own)
             pairs += found

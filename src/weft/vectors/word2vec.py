@@ -26,7 +26,7 @@ from weft.vectors.syntax import Dependencies
 
 log = logging.getLogger("weft")
 
-POOL, POOL_CBOW = 4, 2  # times `negative` words are drawn for a block of eight centres; a centre of CBOW is one pair, of skip-gram six
+POOL = 4  # times `negative` words are drawn for a block of eight centres of skip-gram
 LOSSES = ("ns", "hs", "softmax")
 GIVEN = 20_000  # words whose contexts are given, trained as one chunk
 Work = Callable[[int, int, np.uint64, np.ndarray], tuple[float, int]]  # (chunk, thread, random state, progress) → (loss, pairs)
@@ -174,8 +174,8 @@ def train_given(found: Dependencies, plan: Plan, *, watch: Watch | None = None) 
 
 
 def drawn_for_block(plan: Plan) -> int:
-    """Negatives that a block shares: a multiple of four, as many as are multiplied in one sweep."""
-    return max(4, (POOL_CBOW if plan.cbow else POOL) * plan.negative // 4 * 4)
+    """Negatives that eight centres of skip-gram share, or that each of CBOW has to itself."""
+    return plan.negative if plan.cbow else POOL * plan.negative
 
 
 def first_call(call: Callable[[], object]) -> float:
