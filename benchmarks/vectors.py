@@ -1,4 +1,4 @@
-"""Word vectors side by side: `python benchmarks/vectors.py [--only speed,scaling,table] [--runs 3] [--threads 2] [--epochs 5] [--out FILE]`.
+"""Word vectors side by side: `python benchmarks/vectors.py [--only speed,scaling,table] [--runs 3] [--threads 2] [--epochs 5]`.
 
 One corpus (the Wikipedia text of shared/data: wordvec_corpus and wikitext2's training part, lower-cased runs of the letters a–z, a
 sentence a line, none longer than 1,000 words), the same settings on both sides: 100 numbers, window 5, 5 negatives, 5 epochs, minimum

@@ -1,5 +1,8 @@
 """How the kernels of this room are compiled: by Numba, once, kept on disk, free of Python's lock while they run."""
 
+# mypy: allow-untyped-calls
+# (Numba and llvmlite have no types)
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -40,8 +43,8 @@ def _lent(context: Any, array: Any) -> Any:
         given, made = make(target, builder, arguments[0]), make(target, builder)
         for part in ("nitems", "itemsize", "data", "shape", "strides"):
             setattr(made, part, getattr(given, part))
-        made.meminfo = cgutils.get_null_value(made.meminfo.type)  # type: ignore[no-untyped-call]
-        made.parent = cgutils.get_null_value(made.parent.type)  # type: ignore[no-untyped-call]
+        made.meminfo = cgutils.get_null_value(made.meminfo.type)
+        made.parent = cgutils.get_null_value(made.parent.type)
         return made._getvalue()
 
     return array(array), generate
