@@ -5,10 +5,10 @@ An example is a hidden vector, the mean of some rows of the input table, and the
 centre and its contexts, in CBOW the contexts and their centre. A word's rows are one, or those of its character n-grams too (E51).
 Gradients are written out by hand: those of E40–E45, of all examples of a block at once, each table's at the values it had before the block.
 
-Negative sampling (E45) draws `pool` words for the whole block and gives each the weight negative/pool: the same expected loss and
-gradient as `negative` words of its own for every pair, from fewer rows (as windows share theirs in Ji et al., 2016). Hierarchical softmax
-(E43) goes through the inputs that share a target, and so its path, together. Both follow word2vec (Mikolov et al., 2013), whose program
-skips a draw that is the target.
+Negative sampling (E45) draws `pool` words for a whole block of skip-gram and gives each the weight negative/pool: the same expected loss
+and gradient as `negative` words of its own for every pair, from fewer rows (as windows share theirs in Ji et al., 2016). In CBOW an example
+is one pair, with draws of its own. Hierarchical softmax (E43) goes through the inputs that share a target, and so its path, together. Both
+follow word2vec (Mikolov et al., 2013), whose program skips a draw that is the target.
 """
 
 from __future__ import annotations
