@@ -1,7 +1,7 @@
 """A corpus, larger than memory or not, read once: text → the ids of its words, sentence by sentence, kept as four bytes a token.
 
 Every distinct piece between blanks is cut into words once; after that a token costs one look into a dict. What is read is kept in memory
-up to 4 MB and in a temporary file beyond, so that each pass over it costs next to nothing.
+up to 1 MB and in a temporary file beyond, so that each pass over it costs next to nothing.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ log = logging.getLogger("weft")
 
 BOUNDARY = -1  # behind every sentence of a chunk
 DROPPED = -2
-BLOCK = 1 << 18  # characters read at a time: some 45,000 words, which are a chunk
-IN_MEMORY = 1 << 20  # tokens; more are read from a temporary file, which the system keeps in memory where it has some to spare
+BLOCK = 1 << 17  # characters read at a time: some 20,000 words, which are a chunk
+IN_MEMORY = 1 << 18  # tokens; more are read from a temporary file, which the system keeps in memory where it has some to spare
 END = "\n"  # the end of a sentence among the pieces: no piece between blanks can be it
 BLANKS = " \t\r\u3000"
 LETTERS = re.compile(r"[^\W\d_]+")

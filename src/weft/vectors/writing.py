@@ -14,7 +14,7 @@ from weft.errors import InputError
 from weft.files import atomic_write
 from weft.vectors.container import Stored
 
-BLOCK = 1 << 22  # numbers that are turned into bytes at a time
+BLOCK = 1 << 18  # numbers that are turned into bytes at a time
 
 
 def write_rows(path: str | os.PathLike[str], stored: Stored, form: str) -> None:
