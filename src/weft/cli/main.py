@@ -38,7 +38,7 @@ app.command("evaluate", short_help="Measure a saved model on labelled data.")(tr
 app.command("predict", short_help="Answer texts with a saved model, as JSON lines.")(train.predict)
 app.command("models")(models.models)
 app.add_typer(data.app, name="data")
-app.add_typer(vectors.app, name="vectors")
+app.add_typer(vectors.app, name="vectors", short_help="Word vectors: train, compare, ask, measure, draw.")
 
 
 @app.callback(invoke_without_command=True)
