@@ -15,8 +15,8 @@ import numpy as np
 
 from weft.errors import InputError
 from weft.vectors.compiled import compiled
+from weft.vectors.corpus import BOUNDARY
 
-BOUNDARY = -1
 EMPTY = -1
 FIRST_SLOTS = 1 << 16
 SLOT = np.dtype([("key", np.int64), ("value", np.float64)])  # side by side: one miss of the cache, not two

@@ -83,6 +83,12 @@ def read_corpus(
     return encoder.finish(minimum_count, place)
 
 
+def keep_probabilities(counts: np.ndarray, sample: float) -> np.ndarray:
+    """min(1, √(t/f) + t/f) for relative frequencies f: how often subsampling with t = `sample` keeps each word (E47). (V,) float64."""
+    share = sample * np.sum(counts) / np.maximum(counts, 1)
+    return np.minimum(1.0, np.sqrt(share) + share)
+
+
 def _cutter(tokenizer: Any, lowercase: bool) -> tuple[Cut | None, Cut | None]:
     """How a piece of text, and how a token that was given as such, become words; None where they are words as they stand."""
 

@@ -16,10 +16,10 @@ import numpy as np
 
 from weft.errors import InputError
 from weft.vectors import cooccurrence
+from weft.vectors.corpus import BOUNDARY, keep_probabilities
 
 log = logging.getLogger("weft")
 
-BOUNDARY = cooccurrence.BOUNDARY
 MEMORY = 1 << 28  # bytes of hash table
 WEIGHTS = ("flat", "harmonic", "dynamic")
 
@@ -209,9 +209,3 @@ def check_corpus(counts: np.ndarray, dim: int) -> int:
     if not 1 <= dim <= len(counts):
         raise InputError(f"{dim} does not fit {len(counts)} words: it must be from 1 to {len(counts)}", "dim")
     return len(counts)
-
-
-def keep_probabilities(counts: np.ndarray, sample: float) -> np.ndarray:
-    """min(1, √(t/f) + t/f) for relative frequencies f: how often subsampling with t = `sample` keeps each word (E47). (V,) float64."""
-    share = sample * np.sum(counts) / np.maximum(counts, 1)
-    return np.minimum(1.0, np.sqrt(share) + share)

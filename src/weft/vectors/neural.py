@@ -28,7 +28,8 @@ from weft.nn.initialisation import normal_, xavier_
 from weft.training.callbacks import Callback, Moment
 from weft.training.loop import TrainConfig, train
 from weft.vectors.cooccurrence import check_ids
-from weft.vectors.counts import BOUNDARY, Chunks, check_corpus
+from weft.vectors.corpus import BOUNDARY
+from weft.vectors.counts import Chunks, check_corpus
 
 log = logging.getLogger("weft")
 

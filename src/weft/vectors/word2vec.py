@@ -18,7 +18,7 @@ import numpy as np
 
 from weft.errors import InputError
 from weft.vectors import steps
-from weft.vectors.corpus import BOUNDARY, Corpus
+from weft.vectors.corpus import BOUNDARY, Corpus, keep_probabilities
 from weft.vectors.huffman import huffman_paths
 from weft.vectors.kernels import alias_table
 from weft.vectors.ranks import Ranks, shared_work
@@ -73,8 +73,7 @@ def keep_probability(counts: np.ndarray, sample: float) -> np.ndarray:
     """The chance of each word to survive subsampling, min(1, √(t/f) + t/f), float32; all 1 with sample = 0 (E47)."""
     if not sample:
         return np.ones(len(counts), np.float32)
-    ratio = sample * counts.sum() / np.maximum(counts, 1)
-    return np.minimum(1, np.sqrt(ratio) + ratio).astype(np.float32)
+    return keep_probabilities(counts, sample).astype(np.float32)
 
 
 def noise_weights(counts: np.ndarray, exponent: float = 0.75) -> np.ndarray:
