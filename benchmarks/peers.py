@@ -45,6 +45,7 @@ PEERS: Mapping[str, Peer] = {
     # Trained without labels, 0.9.3 built with GCC 12 stops with NaN under negative sampling and softmax; the wheels of 0.9.2 do not.
     "fasttext-wheel": Peer("fasttext-wheel", ("fasttext-wheel==0.9.2", "numpy==1.26.4")),
     "gensim": Peer("gensim", ("gensim==4.4.0", "numpy==2.4.6", "scipy==1.17.1")),
+    "pytorch-crf": Peer("pytorch-crf", ("pytorch-crf==0.7.2", "torch==2.13.0", "numpy==2.4.6")),
 }
 
 
