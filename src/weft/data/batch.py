@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 log = logging.getLogger("weft")
+IGNORED = -100  # the target of what has none, padding say
 POOL = 50  # batches that are sorted by length together: large enough to waste little padding, small enough to stay random
 
 
@@ -32,8 +33,10 @@ class Batch:
     """Rows that go through a model together.
 
     inputs (B, T) int64 ids, or (B, T, D) float features; mask (B, T) bool, True = real, always a prefix of the row;
-    targets (B, …) or None; source (B,) int64: which example, counted in the order in which they were given, each row is;
-    pair: the second texts of a pair task, in the same row order.
+    targets (B, …) or None; integers of two or more dimensions, (B, T, …), go with the tokens, IGNORED at padding;
+    source (B,) int64: which example, counted in the order in which they were given, each row is;
+    pair: the second texts of a pair task, in the same row order;
+    forms: where inputs number the distinct words of the batch, what is known of each of these.
     """
 
     inputs: Tensor
@@ -41,6 +44,7 @@ class Batch:
     targets: Tensor | None
     source: Tensor
     pair: Batch | None = None
+    forms: Forms | None = None
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -49,15 +53,18 @@ class Batch:
         """The same batch on `device`."""
         targets = None if self.targets is None else self.targets.to(device)
         pair = None if self.pair is None else self.pair.to(device)
-        return Batch(self.inputs.to(device), self.mask.to(device), targets, self.source.to(device), pair)
+        forms = None if self.forms is None else self.forms.to(device)
+        return Batch(self.inputs.to(device), self.mask.to(device), targets, self.source.to(device), pair, forms)
 
     def rows(self, index: Tensor | slice) -> Batch:
         """The chosen rows, trimmed to their own longest."""
         mask = self.mask[index]
         longest = max(1, int(mask.sum(1).max())) if len(mask) else 1
         targets = None if self.targets is None else self.targets[index]
+        if targets is not None and with_tokens(targets):
+            targets = targets[:, :longest]
         pair = None if self.pair is None else self.pair.rows(index)
-        return Batch(self.inputs[index][:, :longest], mask[:, :longest], targets, self.source[index], pair)
+        return Batch(self.inputs[index][:, :longest], mask[:, :longest], targets, self.source[index], pair, self.forms)
 
     def split(self, parts: int) -> list[Batch]:
         """At most `parts` micro-batches of neighbouring rows, none empty."""
@@ -67,6 +74,35 @@ class Batch:
             return [self]
         bounds = np.linspace(0, len(self), min(parts, len(self)) + 1).astype(int)
         return [self.rows(slice(int(a), int(b))) for a, b in itertools.pairwise(bounds)]
+
+
+@dataclass
+class Forms:
+    """The distinct words of a batch, word 0 being padding: word (U,) ids, features (U, F) ids, characters (U, W) ids, 0 where there is none.
+
+    What depends on a word alone, its characters say, is worked out once for each of them and then put where it occurs.
+    """
+
+    word: Tensor
+    features: Tensor
+    characters: Tensor
+
+    def to(self, device: torch.device | str) -> Forms:
+        """The same on `device`."""
+        return Forms(self.word.to(device), self.features.to(device), self.characters.to(device))
+
+
+class Lexicon(Protocol):
+    """What batches need of a table of words: those of some of its rows, each row once."""
+
+    def forms(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]: ...
+
+    def digest(self) -> bytes: ...
+
+
+def with_tokens(targets: Tensor) -> bool:
+    """Whether targets (B, T, …) are ids of the tokens rather than of the rows."""
+    return targets.dim() > 1 and not targets.is_floating_point()
 
 
 def pad(rows: Sequence[np.ndarray], source: np.ndarray, targets: Tensor | None = None) -> Batch:
@@ -83,14 +119,31 @@ class _Rows:
         self.starts = np.cumsum(self.lengths) - self.lengths
         self.flat = np.concatenate([row for row in rows if len(row)] or [*rows[:1]] or [np.zeros(0, np.int64)])
 
-    def padded(self, index: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Of these rows: inputs (B, T) or (B, T, D), zeros beyond the end of each, and the mask (B, T); T of the longest, at least 1."""
+    def padded(self, index: np.ndarray, fill: int = 0) -> tuple[Tensor, Tensor]:
+        """Of these rows: inputs (B, T) or (B, T, D), `fill` beyond the end of each, and the mask (B, T); T of the longest, at least 1."""
         lengths = self.lengths[index]
         columns = np.arange(max(1, int(lengths.max(initial=0))))
         mask = columns < lengths[:, None]
-        inputs = np.zeros((*mask.shape, *self.flat.shape[1:]), np.float32 if self.flat.ndim == 2 else np.int64)
+        inputs = np.full((*mask.shape, *self.flat.shape[1:]), fill, np.float32 if self.flat.dtype.kind == "f" else np.int64)
         inputs[mask] = self.flat[(self.starts[index][:, None] + columns)[mask]]
         return torch.from_numpy(inputs), torch.from_numpy(mask)
+
+
+class _TokenTargets:
+    """Ids for the tokens of each row, padded when they are asked for."""
+
+    def __init__(self, targets: Sequence[np.ndarray], rows: Sequence[np.ndarray]) -> None:
+        cut = [ids[: len(row)] for ids, row in zip(targets, rows, strict=True)]
+        if wrong := next((i for i, (ids, row) in enumerate(zip(cut, rows, strict=True)) if len(ids) != len(row)), None):
+            raise ValueError(f"row {wrong} has {len(rows[wrong])} tokens but {len(cut[wrong])} targets")
+        self._rows = _Rows(cut)
+        self.flat = self._rows.flat
+
+    def __len__(self) -> int:
+        return len(self._rows.lengths)
+
+    def __getitem__(self, source: Tensor) -> Tensor:
+        return self._rows.padded(source.numpy(), fill=IGNORED)[0]
 
 
 class Batches:
@@ -99,20 +152,22 @@ class Batches:
     rows: one array per example, ids (T,) or features (T, D). Exactly one budget: `examples` a batch, or `tokens` a batch
     (padded, each of a pair for itself, so that memory is bounded; a row longer than the budget makes a batch of its own).
     seed None: sorted by length, not shuffled (prediction). `bucketed=False`: rows in random order whatever their lengths.
-    maximum_length cuts longer rows and says how many.
+    maximum_length cuts longer rows and says how many. targets: a tensor with a row an example; or one integer array an example,
+    (T,) or (T, columns), with an id for each of its tokens. lexicon: where rows are rows of a table of words.
     """
 
     def __init__(
         self,
         rows: Sequence[np.ndarray],
         *,
-        targets: Tensor | None = None,
+        targets: Tensor | Sequence[np.ndarray] | None = None,
         pairs: Sequence[np.ndarray] | None = None,
         examples: int | None = None,
         tokens: int | None = None,
         seed: int | None = None,
         bucketed: bool = True,
         maximum_length: int | None = None,
+        lexicon: Lexicon | None = None,
     ) -> None:
         if (examples is None) == (tokens is None):
             raise ValueError(f"give one budget, examples or tokens, not {examples=} and {tokens=}")
@@ -124,7 +179,8 @@ class Batches:
             if other is not None and len(other) != len(rows):
                 raise ValueError(f"{len(rows)} rows but {len(other)} {name}")
         self.rows, self.pairs = _cut(rows, maximum_length), None if pairs is None else _cut(pairs, maximum_length)
-        self.targets, self.examples, self.tokens, self.seed, self.bucketed = targets, examples, tokens, seed, bucketed
+        self.examples, self.tokens, self.seed, self.bucketed, self.lexicon = examples, tokens, seed, bucketed, lexicon
+        self.targets = targets if targets is None or isinstance(targets, Tensor) else _TokenTargets(targets, self.rows)
         self._rows, self._pairs = _Rows(self.rows), None if self.pairs is None else _Rows(self.pairs)
         self.lengths = np.maximum(self._rows.lengths, 1 if self._pairs is None else np.maximum(self._pairs.lengths, 1))
         self._last: tuple[int, list[np.ndarray]] | None = None  # the order asked for last: a loop asks for the same one at every step
@@ -173,7 +229,14 @@ class Batches:
         source = torch.from_numpy(index.astype(np.int64))
         targets = None if self.targets is None else self.targets[source]
         pair = None if self._pairs is None else Batch(*self._pairs.padded(index), None, source)
-        return Batch(*self._rows.padded(index), targets, source, pair)
+        inputs, mask = self._rows.padded(index)
+        if self.lexicon is None:
+            return Batch(inputs, mask, targets, source, pair)
+        distinct, places = np.unique(inputs.numpy(), return_inverse=True)
+        if distinct[0]:  # a batch without padding: word 0 is there all the same
+            distinct, places = np.concatenate([[0], distinct]), places + 1
+        numbers = torch.from_numpy(places.reshape(inputs.shape).astype(np.int64))
+        return Batch(numbers, mask, targets, source, pair, Forms(*map(torch.from_numpy, self.lexicon.forms(distinct))))
 
     def fingerprint(self) -> str:
         """A digest of what is walked and how: rows, pairs, targets, budget, seed. Equal ones give equal batches."""
@@ -183,9 +246,11 @@ class Batches:
                 digest.update(f"{row.dtype}{row.shape}".encode())
                 digest.update(row.tobytes())
         if self.targets is not None:
-            targets = self.targets.detach().cpu().numpy()
+            targets = self.targets.flat if isinstance(self.targets, _TokenTargets) else self.targets.detach().cpu().numpy()
             digest.update(f"{targets.dtype}{targets.shape}".encode())
             digest.update(targets.tobytes())
+        if self.lexicon is not None:
+            digest.update(self.lexicon.digest())
         return digest.hexdigest()
 
     def _cut_batches(self, index: np.ndarray) -> list[np.ndarray]:

@@ -10,30 +10,35 @@ from dataclasses import dataclass, field, replace
 from weft.errors import InputError
 
 Label = str | tuple[str, ...] | float | None
-TASKS = ("classification", "multi-label", "regression")
+TASKS = ("classification", "multi-label", "regression", "tagging", "spans")
+TAGGED = ("tagging", "spans")  # a label a token: any at all, or spans in the BIO scheme
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One text, or a pair of texts, and its label.
+    """One text, or a pair of texts, and its label; or a sentence of tokens and their tags.
 
     label: a class's name; a tuple of names, sorted, where there may be several; a number for regression; None when not known.
     line: where it stands in its file, counted from 1 (the first line of a record that spans several); 0 when it has no file.
+    tokens: of a tagged sentence; its text is these with blanks between, its label a tuple of their tags, others the tags of further
+    columns (Table.others names them).
     """
 
     text: str
     label: Label = None
     pair: str | None = None
     line: int = 0
+    tokens: tuple[str, ...] | None = None
+    others: tuple[tuple[str, ...], ...] = ()
 
 
 @dataclass
 class Table:
     """Examples of one task, in the order of their file.
 
-    task: "classification", "multi-label", "regression" or "unlabelled". name: the file's path or the dataset's name.
+    task: one of TASKS, or "unlabelled". name: the file's path or the dataset's name.
     columns: which column of the file is "text", "pair", "label". notes: what was said aloud while reading.
-    fields: the names of all columns of the file, in order.
+    fields: the names of all columns of the file, in order. others: the further columns of tags, where several are learnt.
     """
 
     examples: list[Example]
@@ -42,6 +47,7 @@ class Table:
     columns: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     fields: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.examples)
