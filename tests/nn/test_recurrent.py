@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from weft.nn import recurrent
+from weft.nn import cells
 from weft.nn.dropout import dropout
 from weft.nn.recurrent import Cell, ElmanCell, GRUCell, LSTMCell, Permute, Recurrent, State, reversed_order
 
@@ -243,7 +243,7 @@ def test_bf16_lstm_on_a_cpu_without_one_runs_in_float32(supported: bool, final: 
         with torch.autocast("cpu", enabled=False):  # or it would fail where there is none
             return torch.lstm(x, *rest)
 
-    monkeypatch.setattr(recurrent, "cpu_has_bf16_lstm", lambda: supported)
+    monkeypatch.setattr(cells, "cpu_has_bf16_lstm", lambda: supported)
     monkeypatch.setattr(LSTMCell, "kernel", staticmethod(kernel))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         hidden, state = network.run(x, mask) if final else (network(x, mask)[0], ())
@@ -261,7 +261,7 @@ def test_a_cpu_without_bf16_lstm_takes_what_layers_below_give(dtype: torch.dtype
     weights = torch.float64 if dtype == torch.float64 else torch.float32
     network = Recurrent(cell="lstm", input_size=6, hidden_size=5).to(weights)
     x, mask = padded(dtype=dtype)
-    monkeypatch.setattr(recurrent, "cpu_has_bf16_lstm", lambda: False)
+    monkeypatch.setattr(cells, "cpu_has_bf16_lstm", lambda: False)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         hidden, _ = network(x, mask)
     assert hidden.dtype == weights
@@ -280,9 +280,9 @@ def test_whether_the_cpu_has_a_bf16_lstm_is_what_torch_shows() -> None:
         expected = False
     drawn = torch.get_rng_state()
     for context in (torch.inference_mode, torch.no_grad, torch.enable_grad):
-        recurrent.cpu_has_bf16_lstm.cache_clear()
+        cells.cpu_has_bf16_lstm.cache_clear()
         with context():
-            assert recurrent.cpu_has_bf16_lstm() == expected
+            assert cells.cpu_has_bf16_lstm() == expected
     assert torch.equal(torch.get_rng_state(), drawn)
 
 
@@ -298,7 +298,7 @@ def test_copies_and_reloads_are_equal() -> None:
 
 def test_wrong_calls_are_named() -> None:
     for options, words in (
-        ({"cell": "rnn"}, "elman, lstm, gru"),
+        ({"cell": "rnn"}, "elman, lstm, peephole-lstm, coupled-lstm, gru"),
         ({"layers": 0}, "layers=0"),
         ({"dropout": 1.0}, "dropout=1.0"),
         ({"variational": -0.1}, "variational=-0.1"),

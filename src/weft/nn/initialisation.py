@@ -48,15 +48,16 @@ def orthogonal_(tensor: Tensor, *, gain: float = 1.0, generator: Generator | Non
         return tensor.copy_((gain * (q if rows >= columns else q.mT)).reshape(tensor.shape))
 
 
-def forget_gate_bias_(bias: Tensor, hidden_size: int, *, value: float = 1.0) -> Tensor:
-    """Sets the forget gate's part of an LSTM bias (4·hidden_size, gates in the order input, forget, cell, output) to `value`.
+def forget_gate_bias_(bias: Tensor, hidden_size: int, *, value: float = 1.0, gates: int = 4) -> Tensor:
+    """Sets the forget gate's part of an LSTM bias (gates·hidden_size) to `value`: the third part from the end.
 
+    The order is input, forget, cell, output; a coupled cell has no input gate, and 3 gates.
     An LSTM that begins by remembering learns long dependencies sooner (Gers et al., 2000; Jozefowicz et al., 2015).
     """
-    if bias.shape != (4 * hidden_size,):
-        raise ValueError(f"an LSTM bias has 4 × {hidden_size} = {4 * hidden_size} numbers, got shape {tuple(bias.shape)}")
+    if bias.shape != (gates * hidden_size,):
+        raise ValueError(f"an LSTM bias has {gates} × {hidden_size} = {gates * hidden_size} numbers, got shape {tuple(bias.shape)}")
     with torch.no_grad():
-        bias[hidden_size : 2 * hidden_size] = value
+        bias[-3 * hidden_size : -2 * hidden_size] = value
     return bias
 
 
