@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Any, get_type_hints
 
 from weft.data.tokenizers import TOKENIZERS
@@ -18,8 +18,9 @@ from weft.estimators.rungs import RUNGS
 from weft.estimators.values import coerce
 from weft.losses import LOSSES
 from weft.models.classifier import ClassifierConfig
-from weft.models.encoders import ENCODERS, VECTORS_MODES
+from weft.models.encoders import ENCODERS, VECTORS_MODES, RecurrentConfig
 from weft.nn.activations import ACTIVATIONS
+from weft.nn.cells import CELLS
 from weft.nn.pooling import POOLINGS
 from weft.training.loop import TrainConfig
 from weft.training.optimizers import OPTIMIZERS
@@ -57,15 +58,18 @@ class BudgetSettings:
 OWNED_BY_DATA = {"vocabulary_size", "outputs", "pair", "encoder_settings", "sparse", "steps", "seed"}
 OWNED_BY_DATA |= {"evaluate_every", "patience", "checkpoint_every"}  # of TrainConfig; patience and checks are budget settings
 FROM_0 = ("maximum_length", "batch_tokens", "patience", "buckets", "window", "inner", "warmup", "l1", "l2", "weight_decay")
+ALSO_FROM_0 = ("input_depth", "state_depth", "output_depth")
 FROM_1 = ("embedding_size", "filters", "width", "widths", "dilations", "stride", "hidden_size", "layers", "heads", "head", "k", "regions")
 ALSO_FROM_1 = ("batch_size", "checks", "micro_batches", "minimum_count", "ngrams", "maximum_positions")
-AT_LEAST = {**dict.fromkeys(FROM_0, 0), **dict.fromkeys(FROM_1 + ALSO_FROM_1, 1)}
-SHARES = ("dropout", "word_dropout", "embedding_dropout", "layer_dropout", "variational", "label_smoothing")
+AT_LEAST = {**dict.fromkeys(FROM_0 + ALSO_FROM_0, 0), **dict.fromkeys(FROM_1 + ALSO_FROM_1, 1)}
+SHARES = ("dropout", "word_dropout", "embedding_dropout", "layer_dropout", "input_dropout", "output_dropout", "variational")
+ALSO_SHARES = ("weight_dropout", "label_smoothing")
 ABOVE_0 = ("epochs", "learning_rate", "clip", "embedding_std")
 CHOICES: dict[str, Iterable[str]] = {
     "encoder": ENCODERS, "tokenizer": TOKENIZERS, "pooling": POOLINGS, "activation": ACTIVATIONS, "head_activation": ACTIVATIONS,
     "optimizer": OPTIMIZERS, "schedule": SCHEDULES, "loss": ("", *LOSSES), "class_weights": ("none", "balanced"),
-    "vectors_mode": VECTORS_MODES,
+    "vectors_mode": VECTORS_MODES, "cell": CELLS, "initial": ("zero", "learnt"), "output_sees": ("new", "old"),
+    "reset": ("after", "before"), "update": ("old", "candidate"),
 }  # fmt: skip
 
 
@@ -82,6 +86,10 @@ class Settings:
     train: dict[str, Any]
     budget: dict[str, Any]
     flat: dict[str, Any] = field(default_factory=dict)
+
+    def with_network(self, **changed: Any) -> Settings:
+        """The same with other settings of the network."""
+        return replace(self, network={**self.network, **changed}, flat={**self.flat, **changed})
 
 
 def resolve(*layers: Mapping[str, Any] | None) -> Settings:
@@ -103,6 +111,7 @@ def resolve(*layers: Mapping[str, Any] | None) -> Settings:
             kind = get_type_hints(configs[owner])[setting]
             chosen[owner][setting] = _bounded(setting, coerce(setting, value, chosen[owner][setting], kind))
     _check_positions(chosen)
+    _check_cell(chosen["encoder"])
     if chosen["network"]["vectors_mode"] == "static" and (chosen["tokenizer"]["ngrams"] or 1) > 1:
         raise InputError("static vectors are of words, and n-grams have to be learnt: ngrams=1, or another vectors_mode", "ngrams")
     flat = {setting: chosen[name][setting] for name in configs for setting in sorted(chosen[name])}
@@ -163,7 +172,7 @@ def _bounded(name: str, value: Any) -> Any:
     for one in value if isinstance(value, tuple) else () if value is None else (value,):
         if name in AT_LEAST and one < AT_LEAST[name]:
             raise InputError(f"must be at least {AT_LEAST[name]}, not {one}", name)
-        if name in SHARES and not 0 <= one < 1:
+        if name in SHARES + ALSO_SHARES and not 0 <= one < 1:
             raise InputError(f"must be at least 0 and below 1, not {one}", name)
         if name in ABOVE_0 and one <= 0:
             raise InputError(f"must be above 0, not {one}", name)
@@ -174,6 +183,17 @@ def _check_positions(chosen: dict[str, dict[str, Any]]) -> None:
     longest, room = chosen["tokenizer"]["maximum_length"], chosen["encoder"].get("maximum_positions", 0)
     if chosen["encoder"].get("positions") == "learned" and not 0 < longest <= room:
         raise InputError(f"must be from 1 to the {room} of maximum_positions where positions are learned, not {longest}", "maximum_length")
+
+
+def _check_cell(encoder: dict[str, Any]) -> None:
+    """The choices of a recurrent cell are its own."""
+    if "peepholes" not in encoder:
+        return
+    try:
+        RecurrentConfig(**encoder).options()
+    except ValueError as error:
+        name, _, rest = str(error).partition(" ")
+        raise InputError(rest, name) from None
 
 
 def _defaults(config: type) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from torch.nn import Module
 
 from weft.nn import masks
 from weft.nn.activations import activation
+from weft.nn.cells import ELMAN, OPTIONS, gates_that_see
 from weft.nn.convolution import Convolution1d, Convolutions
 from weft.nn.dropout import Dropout, VariationalDropout, WordDropout
 from weft.nn.embeddings import TokenEmbedding, TwoChannelEmbedding, bag, concatenated_windows
@@ -143,26 +144,62 @@ class DilatedCNNEncoder(Module):
 
 @dataclass(frozen=True)
 class RecurrentConfig:
-    """cell: "elman", "lstm" or "gru"; dropout between layers; variational: one mask a sequence, on the states too (E70)."""
+    """cell: a name in CELLS; layers, bidirectional, residual: how cells are stacked (E68, E69); initial: "zero" or "learnt" first states.
+
+    Dropouts of E70: of the first layer's inputs, between layers, of the last one's outputs, anew at every step; variational: one mask a
+    sequence, on the states too; weight_dropout: of the weights between states. input_depth, state_depth, output_depth: further layers
+    inside the step (E68). activation is an Elman cell's; forget_bias an LSTM's; peepholes ("" for the cell's own, gates' names with commas
+    between, or "full") and output_sees ("new" or "old" cell) are those of the LSTM that has them; reset ("after", "before") and update
+    ("old", "candidate") a GRU's.
+    """
 
     cell: str = "lstm"
     hidden_size: int = 128
     layers: int = 1
     bidirectional: bool = False
+    residual: bool = False
+    initial: str = "zero"
     layer_dropout: float = 0.0
+    input_dropout: float = 0.0
+    output_dropout: float = 0.0
     variational: float = 0.0
+    weight_dropout: float = 0.0
+    input_depth: int = 0
+    state_depth: int = 0
+    output_depth: int = 0
     activation: str = "tanh"
+    forget_bias: float = 1.0
+    peepholes: str = ""
+    output_sees: str = "new"
+    reset: str = "after"
+    update: str = "old"
+
+    def options(self) -> dict[str, Any]:
+        """What the cell's class takes. Raises ValueError for what it does not have, an activation apart, which is then not used."""
+        if self.cell not in OPTIONS:
+            raise ValueError(f"cell must be one of {', '.join(OPTIONS)}, not {self.cell!r}")
+        own = OPTIONS[self.cell]
+        for name in sorted({name for names in OPTIONS.values() for name in names} - {*own, "activation"}):
+            if getattr(self, name) != getattr(RecurrentConfig, name):
+                raise ValueError(f"{name} is not a choice of the cell {self.cell!r}, which has {', '.join(own)}")
+        if "activation" in own and self.activation not in ELMAN:
+            raise ValueError(f"activation must be one of {', '.join(ELMAN)} in the cell {self.cell!r}, not {self.activation!r}")
+        if self.peepholes:
+            gates_that_see(self.peepholes, self.cell == "coupled-lstm")
+        chosen = {name: getattr(self, name) for name in own if name != "peepholes" or self.peepholes}
+        return {**chosen, **{name: getattr(self, name) for name in ("input_depth", "state_depth", "output_depth")}}
 
 
 class RecurrentEncoder(Module):
-    """A (deep, bidirectional) recurrent network, states of every position (E62–E76)."""
+    """A (deep, bidirectional, residual) recurrent network, states of every position (E62–E76)."""
 
     def __init__(self, input_size: int, config: RecurrentConfig) -> None:
         super().__init__()
-        options: dict[str, Any] = {} if config.cell != "elman" else {"activation": config.activation}
         self.recurrent = Recurrent(
             cell=config.cell, input_size=input_size, hidden_size=config.hidden_size, layers=config.layers,
-            bidirectional=config.bidirectional, dropout=config.layer_dropout, variational=config.variational, **options,
+            bidirectional=config.bidirectional, residual=config.residual, initial=config.initial,
+            dropout=config.layer_dropout, input_dropout=config.input_dropout, output_dropout=config.output_dropout,
+            variational=config.variational, weight_dropout=config.weight_dropout, **config.options(),
         )  # fmt: skip
         self.output_size = self.recurrent.output_size
 

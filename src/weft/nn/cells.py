@@ -312,7 +312,7 @@ def gates_that_see(peepholes: str, coupled: bool) -> tuple[str, ...]:
     if names == ["full"]:
         return ()
     if unknown := [name for name in names if name not in there]:
-        raise ValueError(f"{peepholes=}: no gate {unknown[0]!r} to see the cell; there are {', '.join(there)} with commas between, or full")
+        raise ValueError(f"peepholes must be of {', '.join(there)} with commas between, or full, not {unknown[0]!r}")
     return tuple(name for name in there if name in names)
 
 
