@@ -176,7 +176,7 @@ class _Reading:
         hint = (
             "a field that holds the delimiter or a line end goes in double quotes" if self.kind == "csv" else "a text holds no tab itself"
         )
-        message = f"{_count(len(cells), 'cell')} where the first row has {len(self.names)}; every row needs the same number, and {hint}"
+        message = f"{count_of(len(cells), 'cell')} where the first row has {len(self.names)}; every row needs the same number, and {hint}"
         raise InputError(message, f"{self.source.name}:{line}")
 
     def _text(self, cell: Any, line: int) -> str:
@@ -217,16 +217,16 @@ class _Reading:
 
     def _say_all(self, table: Table) -> None:
         columns = ", ".join(f"{role} {name!r}" for role, name in table.columns.items())
-        classes = f" of {_count(len(table.classes), 'class')}" if table.classes else ""
-        self.say(f"{_count(len(table), 'example')}, {table.task}{classes}" + (f"; columns: {columns}" if columns else ""))
+        classes = f" of {count_of(len(table.classes), 'class')}" if table.classes else ""
+        self.say(f"{count_of(len(table), 'example')}, {table.task}{classes}" + (f"; columns: {columns}" if columns else ""))
         for what, texts in (("texts", self.texts), ("second texts", self.pairs)):
             empty = [line for line, text in zip(self.lines, texts, strict=False) if not text or text.isspace()]
             if empty:
                 self.say(f"{len(empty)} of {len(texts)} {what} are empty (the first in line {empty[0]}): kept", logging.WARNING)
         if self.repaired:
-            self.say(f"lone surrogates in {_count(self.repaired, 'text')} are no characters: replaced with U+FFFD", logging.WARNING)
+            self.say(f"lone surrogates in {count_of(self.repaired, 'text')} are no characters: replaced with U+FFFD", logging.WARNING)
         if self.blank:
-            self.say(f"{_count(self.blank, 'blank row')} passed over", logging.WARNING)
+            self.say(f"{count_of(self.blank, 'blank row')} passed over", logging.WARNING)
 
 
 def mend(text: str) -> str:
@@ -244,6 +244,7 @@ def _mended(cell: Any) -> Any:
     return mend(cell) if isinstance(cell, str) else cell
 
 
-def _count(number: int, what: str) -> str:
+def count_of(number: int, what: str) -> str:
+    """ "1 example", "1,200 examples", "2 classes"."""
     plural = what + ("es" if what.endswith("s") else "s")
     return f"{number:,} {what if number == 1 else plural}"
