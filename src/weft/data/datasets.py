@@ -15,7 +15,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from weft.data.examples import Example, Splits, Table, split_table
+from weft.data.conll import read_tagged
+from weft.data.examples import TAGGED, Example, Splits, Table, split_table
 from weft.data.formats import long_fields
 from weft.data.readers import read
 from weft.errors import InputError, MissingExtra
@@ -28,11 +29,11 @@ SHARE = 0.1  # of the examples, for each of the development and test sets that a
 
 @dataclass(frozen=True)
 class Folder:
-    """Files in a folder of data: part of the dataset → (path, sha256). Columns are numbered from 1."""
+    """Files in a folder of data: part of the dataset → (path, sha256). Columns are numbered from 1; of tagged tokens, by name or number."""
 
     files: Mapping[str, tuple[str, str]]
-    text: int = 2
-    label: int = 1
+    text: int | str = 2
+    label: int | str = 1
     pair: int | None = None
 
 
@@ -238,6 +239,42 @@ DATASETS: Mapping[str, Dataset] = {
             ),
         ),
     ),
+    "ewt-upos": Dataset(
+        "Universal parts of speech of web texts, 17 tags (UD English-EWT 2.16; Silveira et al., 2014)",
+        "tagging",
+        "CC BY-SA 4.0",
+        {"train": 12544, "dev": 2001, "test": 2077},
+        {},
+        (
+            Folder(
+                {
+                    "train": ("ud_ewt/en_ewt-ud-train.conllu.gz", "f2f0586c1ac615c0299a06e633326c510ef07441814c21c797e03f1fe0dcb064"),
+                    "dev": ("ud_ewt/en_ewt-ud-dev.conllu.gz", "ac9c59bc565e7f54eafeadfaa1980a2e9f88ad1999240469fffc9856dd48913f"),
+                    "test": ("ud_ewt/en_ewt-ud-test.conllu.gz", "8a7ac0df40c1324ec3b0c8b3a3642c29e7e9b86079719aa177b82b17e99323d2"),
+                },
+                text="form",
+                label="upos",
+            ),
+        ),
+    ),
+    "wnut17": Dataset(
+        "Emerging entities in posts and comments, 6 types (WNUT 2017; Derczynski et al., 2017)",
+        "spans",
+        "CC BY 4.0",
+        {"train": 3394, "dev": 1009, "test": 1287},
+        {},
+        (
+            Folder(
+                {
+                    "train": ("ner_wnut17/train.tsv", "1cf455647d19303423e31976257ef6a9e7f0afcec770a2060c07f8774ff2f4cf"),
+                    "dev": ("ner_wnut17/dev.tsv", "86e01441aae63150f076c3bcb0230506e0f967072b62a337f0451d4be9c4bf92"),
+                    "test": ("ner_wnut17/test.tsv", "f5bdf528f9bdba164b101b463acd164e35db4f4f6c57d7d6cc3b4b7c6ef84a20"),
+                },
+                text=1,
+                label=2,
+            ),
+        ),
+    ),
 }
 
 
@@ -364,6 +401,10 @@ def _from(source: Folder | Package | Hub, name: str, dataset: Dataset) -> dict[s
 def _read_folder(root: Path, folder: Folder, name: str, dataset: Dataset) -> dict[str, Table]:
     parts = {}
     for part, (path, _) in folder.files.items():
+        if dataset.task in TAGGED:
+            found = read_tagged(root / path, column=folder.label, text_column=folder.text, task=dataset.task, labelled=True, aloud=False)
+            parts[part] = replace(found, name=f"{name} ({part})")
+            continue
         read_in = read(
             root / path,
             text_column=folder.text,

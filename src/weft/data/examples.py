@@ -117,6 +117,10 @@ def check_trainable(table: Table) -> None:
     elif table.task == "multi-label":
         if len(set(table.labels)) < 2:
             raise InputError(f"all {count} examples have the same labels; at least two different sets are needed", table.name)
+    elif table.task in TAGGED:
+        if len(table.classes) < 2:
+            what = "there is no span to learn" if table.classes == ["O"] else "there is nothing to learn"
+            raise InputError(f"every token of the {count} sentences has the tag {table.classes[0]!r}; {what}", table.name)
     elif len(table.classes) < 2:
         message = f"every one of the {count} examples has the label {table.classes[0]!r}; a classifier needs at least two classes"
         raise InputError(message, table.name)
@@ -135,9 +139,9 @@ def named(columns: Sequence[str]) -> str:
 def split_table(table: Table, *, dev: float = 0.1, test: float = 0.1, seed: int = 0) -> Splits:
     """Split at random into train, dev and test (None when test=0): the same for the same table and seed, on every machine.
 
-    dev, test: the shares, in [0, 1); at least one example each when above 0. Stratified: each class (for multi-label: each example's
-    rarest label) is shared out in proportion, to within one example, and keeps at least one in train. Texts that are identical
-    but for case and white space stay on one side. Each side keeps the table's order.
+    dev, test: the shares, in [0, 1); at least one example each when above 0. Stratified: each class (of several labels or tags, each
+    example's rarest) is shared out in proportion, to within one example, and keeps at least one in train. Texts that are identical but
+    for case and white space stay on one side. Each side keeps the table's order.
     Raises InputError where there are too few different examples, ValueError for shares that leave nothing to train on.
     """
     if dev < 0 or test < 0 or dev + test >= 1:

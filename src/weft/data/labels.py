@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from weft.data.columns import is_number
-from weft.data.examples import TASKS, Label
+from weft.data.examples import TAGGED, TASKS, Label
 from weft.errors import InputError
 
 SEPARATORS = "|;,"
+TEXT_TASKS = tuple(task for task in TASKS if task not in TAGGED)  # a label a text
 FEW_INTEGERS = 20  # as many different whole numbers are classes however few the rows
 FEW_FRACTIONS = 10  # as many different fractions are classes (half stars), where each comes twice on average
 
@@ -25,8 +26,8 @@ def settle(cells: Sequence[Any], lines: Sequence[int], task: str | None, name: s
     task: "classification", "multi-label", "regression", or None to guess. A blank cell is an empty set for multi-label.
     Raises InputError "FILE:LINE: …" where labels are missing or cannot be what the task needs.
     """
-    if task is not None and task not in TASKS:
-        raise InputError(f"there is no task {task!r}; it is one of {', '.join(TASKS)}", "--task")
+    if task is not None and task not in TEXT_TASKS:
+        raise InputError(f"there is no task {task!r} of labelled texts; it is one of {', '.join(TEXT_TASKS)}", "--task")
     said: list[str] = []
     cells = [_unpacked(cell) for cell in cells]
     separator = None

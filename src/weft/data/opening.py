@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from weft.data import datasets
-from weft.data.examples import Splits, Table, check_trainable, split_table
+from weft.data.conll import KINDS, is_tagged, read_tagged, read_tagged_like
+from weft.data.examples import TAGGED, Splits, Table, check_trainable, split_table
 from weft.data.readers import read, read_like
 from weft.errors import InputError
 
 log = logging.getLogger("weft")
+OF_TEXTS = ("text_column", "pair_column", "label_column", "task")
 
 
 def open_splits(
@@ -28,20 +30,23 @@ def open_splits(
     """(splits, where they come from in words). `data`: a file, or a dataset's name (`weft data list`).
 
     valid, test: files of their own; what is not given is split off at random, by label, with `seed` (test_share=0: no test set).
-    columns: text_column, pair_column, label_column, task, as `read` takes them. Raises InputError where there is nothing to learn.
+    columns: text_column, pair_column, label_column, task, as `read` takes them; column and text_column, as `read_tagged` does, where
+    the file has a token a line (`tagged`). Raises InputError where there is nothing to learn.
     """
     if data in datasets.DATASETS and not Path(data).exists():
-        if valid or test or any(value is not None for value in columns.values()):
+        agreed = KINDS.get(columns.get("task") or "", columns.get("task")) in (None, datasets.DATASETS[data].task)
+        if valid or test or not agreed or any(value is not None for option, value in columns.items() if option != "task"):
             raise InputError(f"{data} is a named dataset with splits and columns of its own; give a file for other ones", "DATA")
         splits = datasets.load(data)
         return splits, f"the named dataset's: {_sizes(splits)}"
     if not Path(data).exists() and data != "-":
         raise InputError(f"no such file, and no such dataset; the datasets are {', '.join(datasets.DATASETS)}", data)
-    whole = read(data, labelled=True, **columns)
+    whole = _read(data, labelled=True, **columns)
     check_trainable(whole)
+    like = read_tagged_like if whole.task in TAGGED else read_like
     given = {
-        "dev": None if valid is None else read_like(valid, whole, labelled=True),
-        "test": None if test is None else read_like(test, whole, labelled=True),
+        "dev": None if valid is None else like(valid, whole, labelled=True),
+        "test": None if test is None else like(test, whole, labelled=True),
     }
     shares = {"dev": dev_share if valid is None else 0.0, "test": test_share if test is None else 0.0}
     if not any(shares.values()):
@@ -55,15 +60,46 @@ def open_splits(
     return splits, note
 
 
+def tagged(path: str, *, labelled: bool, **columns: Any) -> bool:
+    """Whether a file is read as tagged sentences: where a column of tags or (to learn, to measure) a task of tags is asked for, else where
+    it looks so and nothing else is asked for. To predict for such a task, what does not look so is raw text."""
+    task = columns.get("task")
+    if columns.get("pair_column") is not None or (task is not None and task not in KINDS):
+        return False
+    return columns.get("column") is not None or (task is not None and labelled) or is_tagged(path)
+
+
+def _read(path: str, *, labelled: bool, **columns: Any) -> Table:
+    """The file by `read_tagged` or `read`; for tagged ones label_column is another word for column."""
+    if not tagged(path, labelled=labelled, **columns):
+        if columns.get("column") is not None:
+            wrong = "--pair-column" if columns.get("pair_column") is not None else f"--task {columns['task']}"
+            raise InputError(f"a column of tags, one a token, does not go with {wrong}", "--column")
+        return read(path, labelled=labelled, **{option: value for option, value in columns.items() if option in OF_TEXTS})
+    named = [columns[option] for option in ("column", "label_column") if columns.get(option) is not None]
+    if len(named) > 1:
+        raise InputError("the column of tags is named twice; --column alone is enough", "--label-column")
+    task, text = columns.get("task"), columns.get("text_column")
+    return read_tagged(path, column=named[0] if named else None, text_column=text, task=task, labelled=labelled)
+
+
 def open_as_trained(path: str, columns: Mapping[str, str], *, labelled: bool = False, **given: Any) -> Table:
-    """A file read by the columns a model was trained on where it has them, else by guessing; columns that are `given` decide."""
-    known = {f"{role}_column": _number(name) for role, name in columns.items() if role != "label" or labelled}
+    """A file read by the columns a model was trained on where it has them, else by guessing; columns that are `given` decide.
+
+    task (as a rule the model's): tagging or spans reads what looks like tagged sentences so, and, where they need no labels, all else as
+    raw text; another task never reads tagged sentences.
+    """
+    if given.get("task") in KINDS and not tagged(path, labelled=labelled, **given):
+        return read(path, labelled=False, **{option: value for option, value in given.items() if option in OF_TEXTS[:-1]})
+    known: dict[str, Any] = {f"{role}_column": _number(name) for role, name in columns.items() if role != "label" or labelled}
     if Path(path).is_file() and known and not any(given.get(name) is not None for name in ("text_column", "pair_column", "label_column")):
+        if given.get("column") is not None:
+            known.pop("label_column", None)
         try:
-            return read(path, labelled=labelled, **{**given, **known})
+            return _read(path, labelled=labelled, **{**given, **known})
         except InputError:
             pass  # other columns than in training: what is wrong, if anything is, is said by the next line
-    return read(path, labelled=labelled, **given)
+    return _read(path, labelled=labelled, **given)
 
 
 def _number(name: str) -> str | int:

@@ -12,9 +12,9 @@ from itertools import chain, islice
 from typing import Any
 
 from weft.data.columns import Columns, choose, find, has_header
-from weft.data.examples import TASKS, Example, Table
+from weft.data.examples import Example, Table
 from weft.data.formats import Row, Source, csv_rows, json_records, labelled_rows, line_rows, long_fields, parquet_rows, tsv_rows
-from weft.data.labels import settle
+from weft.data.labels import TEXT_TASKS, settle
 from weft.errors import InputError
 
 log = logging.getLogger("weft")
@@ -40,8 +40,8 @@ def read(
     aloud: False keeps what there is to say in the table's notes alone.
     Raises InputError "FILE:LINE: what, and what would be right"; MissingExtra for Parquet without pyarrow.
     """
-    if task is not None and task not in TASKS:
-        raise InputError(f"there is no task {task!r}; it is one of {', '.join(TASKS)}", "--task")
+    if task is not None and task not in TEXT_TASKS:
+        raise InputError(f"there is no task {task!r} of labelled texts; it is one of {', '.join(TEXT_TASKS)}", "--task")
     source = Source(path)
     wanted = {"--text-column": text_column, "--pair-column": pair_column, "--label-column": label_column}
     with long_fields():
