@@ -136,6 +136,7 @@ def _loss(emissions: Emissions, tags: Tensor | None) -> Tensor:
     logits, mask, chain = _checked(emissions)
     tags = None if tags is None else _checked_tags(tags, logits, mask)
     if chain is None:
+        logits = logits.masked_fill(~mask[..., None], 0)  # NaN would have a gradient of NaN
         totals = logits.logsumexp(-1).where(mask, 0).sum(1)
         return totals if tags is None else totals - _score(logits, mask, chain, tags)
     if logits.device.type != "cpu":
