@@ -17,7 +17,8 @@ from weft.estimators.rungs import RUNGS
 from weft.estimators.settings import CHOICES, OWNED_BY_DATA, known_settings, resolve, typed_settings
 from weft.estimators.values import coerce
 from weft.models.classifier import ClassifierConfig
-from weft.models.encoders import ENCODERS
+from weft.models.encoders import ENCODERS, RecurrentConfig, make_encoder
+from weft.nn.cells import OPTIONS
 from weft.training.loop import TrainConfig
 
 NEURAL = [name for name, rung in RUNGS.items() if rung.engine == "neural"]
@@ -173,10 +174,41 @@ def test_a_value_that_cannot_be_is_refused(settings, said):
 
 
 def test_every_choice_there_is_resolves():
+    own = {name: cell for cell, names in reversed(OPTIONS.items()) for name in names}  # a cell that has the choice
     for name, choices in CHOICES.items():
+        recurrent = name in {field.name for field in fields(RecurrentConfig)} - {"activation"}
+        base = {"encoder": "recurrent", "cell": own.get(name, "lstm")} if recurrent else {}
         for choice in choices:
-            flat = resolve({}, {name: choice}).flat
+            flat = resolve(base, {name: choice}).flat
             assert flat[name] == choice
+
+
+@pytest.mark.parametrize(
+    ("setting", "place", "words"),
+    [
+        ({"cell": "lstmm"}, "cell", "lstm"),
+        ({"cell": "lstm", "peepholes": "input"}, "peepholes", "the cell 'lstm', which has forget_bias"),
+        ({"cell": "gru", "forget_bias": 2}, "forget_bias", "reset, update"),
+        ({"cell": "coupled-lstm", "peepholes": "input"}, "peepholes", "forget, candidate, output"),
+        ({"cell": "peephole-lstm", "peepholes": "input,inputs"}, "peepholes", "not 'inputs'"),
+        ({"cell": "elman", "activation": "gelu"}, "activation", "tanh, relu, sigmoid"),
+        ({"weight_dropout": 1.0}, "weight_dropout", "below 1"),
+        ({"state_depth": -1}, "state_depth", "at least 0"),
+        ({"initial": "given"}, "initial", "zero, learnt"),
+    ],
+)
+def test_choices_that_a_cell_does_not_have_are_refused(setting, place, words):
+    with pytest.raises(InputError) as caught:
+        resolve({"encoder": "recurrent"}, setting)
+    assert str(caught.value).startswith(f"{place}: ") and words in str(caught.value)
+
+
+def test_a_cells_choices_reach_it():
+    asked = {"cell": "peephole-lstm", "peepholes": "forget, output", "output_sees": "old", "state_depth": "1", "residual": "yes"}
+    chosen = resolve({"encoder": "recurrent", "hidden_size": 6}, asked).encoder
+    recurrent = make_encoder("recurrent", 6, chosen).recurrent
+    assert recurrent.cells[0].seeing == ("forget", "output") and recurrent.cells[0].output_sees == "old"
+    assert len(recurrent.cells[0].state_layers) == 1 and recurrent.residual
 
 
 @pytest.mark.parametrize("kind", list(TOKENIZERS))

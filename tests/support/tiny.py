@@ -55,6 +55,9 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"cell": "elman", "activation": "sigmoid"},
         {"cell": "gru", "layers": 2, "bidirectional": True},
         {"cell": "lstm", "layers": 2, "bidirectional": True},
+        {"cell": "peephole-lstm", "layers": 2, "residual": True, "initial": "learnt"},
+        {"cell": "coupled-lstm", "bidirectional": True, "peepholes": "full", "output_depth": 1},
+        {"cell": "gru", "reset": "before", "update": "candidate", "input_depth": 1, "state_depth": 1},
     ],
     "transformer": [{"norm": "post", "positions": "learned", "activation": "relu"}, {"positions": "none"}],
 }
