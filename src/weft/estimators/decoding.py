@@ -1,4 +1,4 @@
-"""What a tagger's engine answers, whatever its kind."""
+"""What an engine of taggers answers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 
 class Decoded(NamedTuple):
-    """Of each sentence: ids (T,) int64 of its labels, and confidences (T,) float32, a probability each."""
+    """Of one column of tags, for each sentence: ids (T,) int64 of its labels, and confidences (T,) float32, in [0, 1]."""
 
     ids: list[np.ndarray]
     confidences: list[np.ndarray]
