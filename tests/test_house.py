@@ -26,6 +26,7 @@ FLOORS = {
     "nn": 1,
     "losses": 2,
     "metrics": 2,
+    "metrics_tagging": 2,
     "models": 3,
     "saving": 5,
     "training": 6,

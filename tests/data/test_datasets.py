@@ -17,7 +17,7 @@ from contextlib import contextmanager
 import pytest
 
 from weft.data import datasets
-from weft.data.datasets import DATASETS, Folder, available, check, listing, load, tables
+from weft.data.datasets import DATASETS, Folder, Hub, available, check, listing, load, tables
 from weft.errors import InputError
 
 HERE = {name: available(name) for name in DATASETS}
@@ -52,6 +52,13 @@ def test_the_published_files(name):
         assert Counter(parts[part].labels) == sizes
     if name == "trec-50":
         assert len(parts["train"].classes) == 50
+    if name == "wnut17":
+        spans = {part: sum(tag.startswith("B-") for tags in table.labels for tag in tags) for part, table in parts.items()}
+        assert spans == {"train": 1975, "dev": 836, "test": 1079}
+    if name == "ewt-upos":
+        words = {part: sum(map(len, table.labels)) for part, table in parts.items()}
+        assert words == {"train": 204577, "dev": 25147, "test": 25094}
+        assert len(parts["train"].classes) == 17
     if name == "stsb":
         assert all(0 <= score <= 5 for table in parts.values() for score in table.labels)
         assert all(table.pairs for table in parts.values())
@@ -101,7 +108,7 @@ def test_what_would_bring_it_is_one_line(nowhere, name):
     message = str(caught.value)
     assert message.startswith(f"{name}: is not on this machine")
     assert "WEFT_DATA" in message
-    assert "pip install 'weft[data]'" in message
+    assert ("pip install 'weft[data]'" in message) == any(isinstance(source, Hub) for source in DATASETS[name].sources)
     assert ("network" in message) == (name == "movie-reviews")
     assert "\n" not in message
     assert available(name) is None

@@ -2,7 +2,8 @@
 
 A score per test example (1 right, 0 wrong; or any number whose mean is the metric) is averaged over seeds first: the examples are
 what the intervals and tests resample, as they are what the reader wants to generalise over (Dror et al., 2018). Metrics that are no
-mean over examples (F1, correlations) are resampled as a whole by `bootstrap_metric` and `paired_bootstrap`.
+mean over examples (F1, correlations) are resampled as a whole by `bootstrap_metric` and `paired_bootstrap`; for ratios of sums over
+sentences see `weft.compare.ratios`.
 
 Sources: percentile bootstrap (Efron & Tibshirani, 1993, 13.3); sign-flip permutation test (Fisher, 1935; Noreen, 1989);
 McNemar (1947), exact; Holm (1979).
@@ -46,14 +47,14 @@ def bootstrap_interval(scores: Any, *, level: float = 0.95, resamples: int = 10_
     distribution at a fraction of the time. Raises ValueError for empty or infinite scores and for a level outside (0, 1).
     """
     values = example_scores(scores)
-    _check_level(level)
+    check_level(level)
     generator = np.random.default_rng(seed)
     levels, counts = np.unique(values, return_counts=True)
     if len(levels) <= 64:
         means = generator.multinomial(len(values), counts / len(values), size=resamples) @ levels / len(values)
     else:
         means = np.concatenate([values[rows].mean(axis=1) for rows in _resampled_rows(generator, len(values), resamples)])
-    return _percentiles(means, level)
+    return percentiles(means, level)
 
 
 def paired_permutation(first: Any, second: Any, *, resamples: int = 10_000, seed: int = 0) -> float:
@@ -153,9 +154,9 @@ def bootstrap_metric(
     Every resample draws the same examples for every seed. Raises ValueError when lengths differ or nothing is given, for a level outside
     (0, 1), and when the metric is not a number on more than half of the resamples.
     """
-    _check_level(level)
+    check_level(level)
     means = _resampled_metric(metric, labels, [list(outputs)], resamples, seed)[0]
-    return _percentiles(_defined(means), level)
+    return percentiles(defined(means), level)
 
 
 def paired_bootstrap(
@@ -166,14 +167,14 @@ def paired_bootstrap(
     Both are scored on the same resampled examples. p is twice the share of resamples on the far side of no difference (Efron &
     Tibshirani, 1993, 15.4), the observed one counted, so never 0. Raises as `bootstrap_metric`.
     """
-    _check_level(level)
+    check_level(level)
     scores = _resampled_metric(metric, labels, [list(first), list(second)], resamples, seed)
-    differences = _defined(scores[0] - scores[1])
+    differences = defined(scores[0] - scores[1])
     labels = np.asarray(labels)
     whole = [float(np.mean([metric(labels, np.asarray(output)) for output in outputs])) for outputs in (first, second)]
     tail = min((differences <= 0).sum(), (differences >= 0).sum())
     p = min(1.0, 2 * float(tail + 1) / (len(differences) + 1))
-    return whole[0] - whole[1], _percentiles(differences, level), p
+    return whole[0] - whole[1], percentiles(differences, level), p
 
 
 def _resampled_metric(metric: Metric, labels: Any, systems: list[list[Any]], resamples: int, seed: int) -> np.ndarray:
@@ -194,7 +195,7 @@ def _resampled_metric(metric: Metric, labels: Any, systems: list[list[Any]], res
     return found
 
 
-def _defined(values: np.ndarray) -> np.ndarray:
+def defined(values: np.ndarray) -> np.ndarray:
     """The values that are numbers: a resample may miss a class, and a correlation of constants is none."""
     finite = values[np.isfinite(values)]
     if 2 * len(finite) <= len(values):
@@ -211,11 +212,13 @@ def _resampled_rows(generator: np.random.Generator, size: int, resamples: int) -
         left -= rows
 
 
-def _percentiles(values: np.ndarray, level: float) -> tuple[float, float]:
+def percentiles(values: np.ndarray, level: float) -> tuple[float, float]:
+    """The interval that holds the middle `level` of the values."""
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 
-def _check_level(level: float) -> None:
+def check_level(level: float) -> None:
+    """Raises ValueError for a level outside (0, 1)."""
     if not (0 < level < 1) or math.isnan(level):
         raise ValueError(f"level must lie between 0 and 1, got {level}")
