@@ -103,3 +103,25 @@ def test_keyed_vectors_beside_gensim_from_arguments_to_json(monkeypatch, tmp_pat
         "first query",
         "peak memory",
     ]
+
+
+def test_the_chain_beside_pytorch_crf_from_arguments_to_json(monkeypatch, tmp_path, capsys):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    peers, crf = importlib.import_module("peers"), importlib.import_module("crf")
+    try:
+        if not peers.installed("pytorch-crf"):
+            pytest.skip("pytorch-crf's environment is made by the first run of benchmarks/crf.py")
+        monkeypatch.setattr(crf, "TAGS", (5,))
+        out = tmp_path / "crf.json"
+        monkeypatch.setattr(sys, "argv", ["crf.py", "--quick", "--runs", "1", "--threads", "1", "--out", str(out)])
+        crf.main()
+    finally:
+        for name in ("crf", "peers"):
+            sys.modules.pop(name, None)
+    results, printed = read_json(out), capsys.readouterr().out
+    batches = ["5 tags, 32 × 40 tokens", "5 tags, 32 × 1 to 80 tokens"]
+    assert [row["what"] for row in results["table"]] == [f"{what}: {part}" for what in batches for part in ("loss and gradient", "Viterbi")]
+    assert list(results["differences"]) == batches
+    for found in results["differences"].values():  # the peer's sums are float32
+        assert found["loss"] < 1e-5 and found["logits"] < 1e-2 and found["transitions"] < 1e-2 and found["decoded"] == 0
+    assert "0 of 32 sentences decoded otherwise" in printed
