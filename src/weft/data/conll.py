@@ -17,7 +17,7 @@ from weft.data import schemes
 from weft.data.columns import find
 from weft.data.examples import TAGGED, Example, Table
 from weft.data.formats import SUFFIXES, Source
-from weft.data.layouts import BLANKS, SEPARATORS, Layout, Rows, layout_of, sentences
+from weft.data.layouts import BLANKS, NAMES, SEPARATORS, Layout, Rows, layout_of, sentences
 from weft.data.readers import count_of
 from weft.errors import InputError, meant
 
@@ -90,6 +90,8 @@ def _looks_tagged(text: str) -> bool:
         line.split("\t") if "\t" in line else line.split(" ") for line, comment in zip(lines, comments, strict=True) if line and not comment
     ]
     rows = [row for row in rows if not row[0].startswith("-DOCSTART-")]
+    if rows and all(cell.lower() in NAMES for cell in rows[0]):
+        rows = rows[1:]
     width = len(rows[0]) if rows else 0
     if width < 2 or any(len(row) != width or not all(row) or any(" " in cell for cell in row) for row in rows):
         return False
