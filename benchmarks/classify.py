@@ -126,14 +126,14 @@ def network(model: str, splits: Splits, settings: dict[str, Any], compute: Compu
     return made, data
 
 
-def train_speed(made: Network, batches: Batches, targets: np.ndarray, steps: int) -> float:
+def train_speed(made: Network, batches: Batches, data: Examples, steps: int) -> float:
     """Real tokens a second in training steps, the first two left out."""
     times: list[float] = []
     assert made.model is not None
     train(
         made.model,
         batches,
-        made.loss(targets),
+        made.loss(data),
         TrainConfig(steps=steps, learning_rate=1e-4),
         callbacks=[lambda _: times.append(time.perf_counter())],
         compute=made.compute,
@@ -166,7 +166,7 @@ def buckets(runs: int, compute: Compute, limit: int | None, steps: int) -> list[
         kinds = [Batches(ids, targets=targets, examples=50, seed=0, bucketed=flag) for flag in (True, False)]
         padding = [1 - float(each.lengths.sum()) / sum(batch.inputs.numel() for batch in each) for each in kinds]
         print(f"{model}: {100 * padding[0]:.0f} % of a bucketed batch is padding, {100 * padding[1]:.0f} % of a random one")
-        train_pair = [partial(train_speed, made, each, data.targets, steps) for each in kinds]
+        train_pair = [partial(train_speed, made, each, data, steps) for each in kinds]
         predict_pair = [partial(predict_speed, made, each) for each in kinds]
         for what, pair in (("training", train_pair), ("prediction", predict_pair)):
             ours, theirs = turns(pair[0], pair[1], runs)
@@ -183,8 +183,8 @@ def precision(runs: int, compute: Compute, limit: int | None, steps: int) -> lis
     batches = made[0][0].batches(made[0][1], shuffled=True)
     rows = []
     ours, theirs = turns(
-        lambda: train_speed(made[0][0], batches, made[0][1].targets, steps),
-        lambda: train_speed(made[1][0], batches, made[1][1].targets, steps),
+        lambda: train_speed(made[0][0], batches, made[0][1], steps),
+        lambda: train_speed(made[1][0], batches, made[1][1], steps),
         runs,
     )
     rows.append(compared("transformer 4 × 256: training", "tokens/s", ours, theirs, sides))

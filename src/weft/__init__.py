@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from weft.errors import InputError
-    from weft.estimators.text import TextClassifier, TextRegressor, load
+    from weft.estimators.loading import load
+    from weft.estimators.tagger import Tagger
+    from weft.estimators.text import TextClassifier, TextRegressor
     from weft.vectors.keyed import KeyedVectors
     from weft.vectors.methods import WordVectors
 
 __version__ = "0.1.0"
-__all__ = ["InputError", "KeyedVectors", "TextClassifier", "TextRegressor", "WordVectors", "__version__", "load"]
+__all__ = ["InputError", "KeyedVectors", "Tagger", "TextClassifier", "TextRegressor", "WordVectors", "__version__", "load"]
 
 
 def __getattr__(name: str) -> Any:
@@ -28,6 +30,14 @@ def __getattr__(name: str) -> Any:
         from weft.vectors import methods
 
         return methods.WordVectors
+    if name == "load":
+        from weft.estimators import loading
+
+        return loading.load
+    if name == "Tagger":
+        from weft.estimators import tagger
+
+        return tagger.Tagger
     if name in __all__:
         from weft.estimators import text
 

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from weft.errors import InputError
+from weft.nn.crf import chain_loss
 
 IGNORED = -100
 
@@ -193,6 +194,53 @@ class Hinge:
         if weights is not None:
             each = each * weights[own[:, 0]]
         return each.masked_fill(~real, 0).sum()
+
+
+@dataclass
+class TagLoss:
+    """−log P of the tags of a sentence, for one column of tags or several, each a term under its name (E64, E65).
+
+    The model gives {column: Emissions}; targets (B, T, columns) are ids in the order of `columns`, `IGNORED` where there is none. Without a
+    chain each token is by itself, and `smoothing` as in CrossEntropy; `chained`: log Z − score, of the sentences that are tagged
+    throughout. weights: each column's share, 1 where none is given. The count is the tokens that take part.
+    """
+
+    columns: tuple[str, ...]
+    chained: bool = False
+    weights: Mapping[str, float] = field(default_factory=dict)
+    smoothing: float = 0.0
+
+    def __call__(self, model: Any, batch: Any) -> dict[str, Term]:
+        found, targets = model(batch), _targets(batch)
+        counts = self.counts(batch)
+        terms = {}
+        for place, column in enumerate(self.columns):
+            emissions, tags = found[column], targets[..., place]
+            if self.chained:
+                whole = self._whole(tags, batch.mask)
+                tags = torch.where(whole[:, None], tags, 0).clamp(min=0)
+                losses = chain_loss(emissions, tags)
+                total = torch.where(whole, losses, 0).sum()
+            else:
+                logits = _widened(emissions.logits)
+                settings: dict[str, Any] = {"ignore_index": IGNORED, "reduction": "sum", "label_smoothing": self.smoothing}
+                total = F.cross_entropy(logits.flatten(0, 1), tags.flatten(), **settings)
+            terms[column] = Term(total, counts[column], self.weights.get(column, 1.0))
+        return terms
+
+    def counts(self, batch: Any) -> dict[str, float]:
+        """How many tokens take part in each term."""
+        targets, counts = _targets(batch), {}
+        for place, column in enumerate(self.columns):
+            counted = targets[..., place] != IGNORED
+            if self.chained:
+                counted &= self._whole(targets[..., place], batch.mask)[:, None]
+            counts[column] = float(counted.sum())
+        return counts
+
+    @staticmethod
+    def _whole(tags: Tensor, mask: Tensor) -> Tensor:
+        return ((tags != IGNORED) | ~mask).all(1)
 
 
 LOSSES: Mapping[str, type[CrossEntropy | BinaryCrossEntropy | SquaredError | Hinge]] = {

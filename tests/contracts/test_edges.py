@@ -14,7 +14,8 @@ from tiny import CASES, CLASSES, FP32, UNKNOWN, WORDS, corpus, everything, netwo
 from weft import TextClassifier, TextRegressor
 from weft.data.batch import Batch
 from weft.errors import DivergedError, InputError
-from weft.estimators.network import Budget, Examples
+from weft.estimators.engine import Budget
+from weft.estimators.network import Examples
 from weft.losses import LOSSES
 
 EVERY = pytest.mark.parametrize("rung", CASES)
@@ -127,7 +128,7 @@ def test_one_row_and_one_step(rung):
         assert batch.inputs.shape[0] == 1
         for training in (True, False):
             made.model.train(training).zero_grad()
-            term = made.loss(data.targets)(made.model, batch)["cross-entropy"]
+            term = made.loss(data)(made.model, batch)["cross-entropy"]
             term.value.backward()
             assert torch.isfinite(term.value)
             assert all(torch.isfinite(parameter.grad).all() for parameter in made.model.parameters())
@@ -154,7 +155,7 @@ def test_labels_that_are_no_classes_are_named(rung):
     for wrong in (CLASSES, -1):
         batch.targets[3] = wrong
         with pytest.raises(InputError, match=rf"target {wrong} is not a class: ids go from 0 to {CLASSES - 1}"):
-            made.loss(np.zeros(1))(made.model, batch)
+            made.loss(corpus())(made.model, batch)
     for loss in ("binary", "squared"):
         with pytest.raises(InputError, match="shape"):
             LOSSES[loss]()(made.model, replace(batch, targets=torch.zeros(7)))

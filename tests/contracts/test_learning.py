@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tiny import CASES, KINDS, corpus, network
 
-from weft.estimators.network import Budget
+from weft.estimators.engine import Budget
 
 STEPS = 120
 

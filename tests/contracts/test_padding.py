@@ -87,7 +87,7 @@ def test_what_is_masked_is_neither_seen_nor_learnt_from(rung, kind):
     outcomes = []
     for one in (batch, spoilt):
         made.model.train().zero_grad()
-        terms = made.loss(data.targets)(made.model, one)
+        terms = made.loss(data)(made.model, one)
         sum(term.value for term in terms.values()).backward()
         gradients = {name: parameter.grad.to_dense().clone() for name, parameter in made.model.named_parameters()}
         outcomes.append((logits(made, one), gradients))

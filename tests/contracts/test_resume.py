@@ -10,7 +10,8 @@ import pytest
 from tiny import BF16, CASES, VECTORS, corpus, network, weights
 
 from weft.errors import InputError
-from weft.estimators.network import Budget, Network
+from weft.estimators.engine import Budget
+from weft.estimators.network import Network
 from weft.estimators.vectors import Vectors
 from weft.training.checkpoint import load_checkpoint
 

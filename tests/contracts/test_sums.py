@@ -26,7 +26,7 @@ def one_step(made, data, parts: int, loss=None) -> tuple[dict[str, float], dict[
     config = TrainConfig(steps=1, optimizer="sgd", learning_rate=RATE, schedule="constant", clip=None, micro_batches=parts)
     batches = made.batches(data, shuffled=True)
     assert batches.steps() == 1
-    train(made.model, batches, loss or made.loss(data.targets), config, callbacks=[lambda moment: told.append(dict(moment.losses))])
+    train(made.model, batches, loss or made.loss(data), config, callbacks=[lambda moment: told.append(dict(moment.losses))])
     moved = {name: (before[name] - parameter.detach().double()) / RATE for name, parameter in made.model.named_parameters()}
     return told[0], moved
 

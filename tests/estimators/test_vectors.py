@@ -166,7 +166,7 @@ def test_other_weights_do_not_depend_on_the_vectors():
 @pytest.mark.parametrize("sparse", [False, True])
 def test_what_training_changes(rung, mode, sparse, monkeypatch):
     """Static: nothing of the table, which no optimizer holds and no count counts. Multichannel: one of two."""
-    from weft.estimators.network import Budget
+    from weft.estimators.engine import Budget
 
     monkeypatch.setattr("weft.estimators.network.LAZY_ROWS", 1 if sparse else 10**9)
     made = network(f"{rung}, {mode}")

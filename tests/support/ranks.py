@@ -47,7 +47,7 @@ def trained(case: str) -> dict[str, Any]:
     if options.pop("sparse", False):
         before, made.model = made.model, Classifier(replace(made.model.config, sparse=True))
         made.model.load_state_dict(before.state_dict())
-    loss = options.pop("loss", None) or made.loss(data.targets)
+    loss = options.pop("loss", None) or made.loss(data)
     losses: list[dict[str, float]] = []
 
     def follow(moment: Any) -> None:
@@ -82,7 +82,7 @@ class Listener(nn.Module):
 def draw(seed: int) -> list[float]:
     """What dropout drew in the first step of a run of that seed."""
     made, data, model = network("cnn"), corpus(), Listener()
-    train(model, made.batches(data, shuffled=True), made.loss(data.targets), TrainConfig(steps=1, seed=seed))
+    train(model, made.batches(data, shuffled=True), made.loss(data), TrainConfig(steps=1, seed=seed))
     return model.drawn.tolist()
 
 

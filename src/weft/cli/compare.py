@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Collection
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,7 +16,7 @@ from weft.cli.output import console, print_json
 from weft.compare.results import Results
 from weft.compare.wording import best_rung, reported
 from weft.errors import InputError, meant
-from weft.estimators.rungs import RUNGS
+from weft.estimators.rungs import ladder
 
 
 def compare(
@@ -42,6 +43,7 @@ def compare(
     text_column: options.TextColumn = None,
     pair_column: options.PairColumn = None,
     label_column: options.LabelColumn = None,
+    column: options.Column = None,
     task: options.Task = None,
     as_json: options.Json = False,
 ) -> None:
@@ -57,14 +59,18 @@ def compare(
     if folder.exists() and not folder.is_dir():
         raise InputError("is a file; the comparison writes a folder", str(folder))
     options.check_seed(seed)
-    splits, note = open_splits(data, valid=valid, test=test, seed=seed, **options.columns(text_column, pair_column, label_column, task))
+    splits, note = open_splits(
+        data, valid=valid, test=test, seed=seed, **options.columns(text_column, pair_column, label_column, task, column)
+    )
     from weft.compare.ladder import Plan, suits  # scikit-learn and torch: after what can be wrong with the file
     from weft.compare.study import run_study
 
-    suited = (rung for rung in RUNGS if suits(rung, splits.train))
+    task_ladder = ladder(splits.train.task)
+    suited = (rung for rung in task_ladder if suits(rung, splits.train))
     chosen = tuple(name.strip() for name in models.split(",")) if models else tuple(suited)
     computing = {"device": device, "precision": precision, "threads": threads}
-    plan = Plan(chosen, tuple(range(seed, seed + seeds)), minutes, steps, trials, _settings(set_), computing, vectors)
+    set_by_rung = _settings(set_, task_ladder)
+    plan = Plan(chosen, tuple(range(seed, seed + seeds)), minutes, steps, trials, set_by_rung, computing, vectors, splits.train.task)
     command = "weft " + shlex.join(sys.argv[1:])
     results = run_study(splits, plan, folder, name=data, command=command, started=started, split_note=note, curve=curve, console=console())
     if as_json:
@@ -80,13 +86,13 @@ def _metrics(results: Results) -> dict[str, Any]:
     return {"metrics": {results["metric"]: spread["mean"], **best.get("test_metrics", {})}, "split": results["best"]["split"]}
 
 
-def _settings(pairs: list[str] | None) -> dict[str, dict[str, str]]:
+def _settings(pairs: list[str] | None, rungs: Collection[str]) -> dict[str, dict[str, str]]:
     """ "dropout=0.3" → for all, "cnn.filters=200" → for one."""
     chosen: dict[str, dict[str, str]] = {}
     for key, value in options.settings(pairs).items():
         rung, dot, name = key.partition(".")
         rung = rung.replace("_", "-")
-        if dot and rung not in RUNGS:
-            raise InputError(f"there is no model {rung!r}{meant(rung, RUNGS)}; there are {', '.join(RUNGS)}", "--set")
+        if dot and rung not in rungs:
+            raise InputError(f"there is no model {rung!r}{meant(rung, rungs)}; there are {', '.join(rungs)}", "--set")
         chosen.setdefault(rung if dot else "", {})[name if dot else key] = value
     return chosen

@@ -10,12 +10,21 @@ import typer
 from weft.errors import InputError
 
 Data = Annotated[
-    str, typer.Argument(metavar="DATA", help="A file (.csv .tsv .jsonl .parquet .txt, also .gz) or a dataset's name (weft data list).")
+    str,
+    typer.Argument(
+        metavar="DATA", help="A file (.csv .tsv .jsonl .parquet .txt .conll .conllu, also .gz) or a dataset's name (weft data list)."
+    ),
 ]
 TextColumn = Annotated[str | None, typer.Option(help="Column of the text, by name or number from 1. Guessed, and said, if not given.")]
 PairColumn = Annotated[str | None, typer.Option(help="Column of the second text, where two texts are compared.")]
 LabelColumn = Annotated[str | None, typer.Option(help="Column of the label.")]
-Task = Annotated[str | None, typer.Option(help="classification, multi-label or regression. Guessed, and said, if not given.")]
+Column = Annotated[
+    str | None,
+    typer.Option(metavar="NAME[,NAME …]", help="Column of the tags, where a file has a word a line; several are learnt together."),
+]
+Task = Annotated[
+    str | None, typer.Option(help="classification, multi-label, regression, tag (a tag a word) or spans. Guessed, and said, if not given.")
+]
 Valid = Annotated[str | None, typer.Option(metavar="FILE", help="Development data; without it a tenth of DATA is split off.")]
 Test = Annotated[str | None, typer.Option(metavar="FILE", help="Test data, looked at once, at the end.")]
 Seed = Annotated[int, typer.Option(help="Decides the split, the initial weights and the order of examples.")]
@@ -40,13 +49,16 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on std
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A model folder, as weft train --out made it.")]
 
 
-def columns(text_column: str | None, pair_column: str | None, label_column: str | None, task: str | None) -> dict[str, Any]:
+def columns(
+    text_column: str | None, pair_column: str | None, label_column: str | None, task: str | None, column: str | None = None
+) -> dict[str, Any]:
     """Column options as the readers take them: digits are numbers."""
 
     def number(name: str | None) -> str | int | None:
         return int(name) if name is not None and name.isdigit() else name
 
-    return {"text_column": number(text_column), "pair_column": number(pair_column), "label_column": number(label_column), "task": task}
+    chosen = {"text_column": number(text_column), "pair_column": number(pair_column), "label_column": number(label_column), "task": task}
+    return chosen if column is None else {**chosen, "column": column}
 
 
 def check_seed(seed: int) -> None:

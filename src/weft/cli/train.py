@@ -11,8 +11,9 @@ import typer
 
 from weft.cli import options
 from weft.cli.output import console, metrics_table, print_json
+from weft.data.examples import TAGGED
 from weft.errors import InputError, meant
-from weft.estimators.rungs import RUNGS
+from weft.estimators.rungs import RUNGS, TAGGING_RUNGS, ladder
 
 log = logging.getLogger("weft")
 
@@ -20,7 +21,9 @@ log = logging.getLogger("weft")
 def train(
     data: options.Data,
     out: Annotated[Path, typer.Option(metavar="DIR", help="The model folder to write.")],
-    model: Annotated[str, typer.Option(help="Which model; weft models lists them.")] = "cnn",
+    model: Annotated[
+        str | None, typer.Option(help="Which model, weft models lists them; cnn, or char-bilstm-crf for tags, if not given.")
+    ] = None,
     valid: options.Valid = None,
     test: options.Test = None,
     epochs: Annotated[float | None, typer.Option(help="How often to see all training data; the model's own number if not given.")] = None,
@@ -44,6 +47,7 @@ def train(
     text_column: options.TextColumn = None,
     pair_column: options.PairColumn = None,
     label_column: options.LabelColumn = None,
+    column: options.Column = None,
     task: options.Task = None,
     as_json: options.Json = False,
 ) -> None:
@@ -54,18 +58,26 @@ def train(
     from weft.data.opening import open_splits
     from weft.saving import check_folder
 
-    if model not in RUNGS:
-        raise InputError(f"there is no {model!r}{meant(model, RUNGS)}; there are {', '.join(RUNGS)}", "--model")
+    if model is not None and model not in RUNGS and model not in TAGGING_RUNGS:
+        every = {**RUNGS, **TAGGING_RUNGS}
+        raise InputError(f"there is no {model!r}{meant(model, every)}; there are {', '.join(every)}", "--model")
     options.check_seed(seed)
     check_folder(out)
-    chosen = options.columns(text_column, pair_column, label_column, task)
+    chosen = options.columns(text_column, pair_column, label_column, task, column)
     splits, note = open_splits(data, valid=valid, test=test, test_share=0.0, seed=seed, **chosen)
+    rungs, what = ladder(splits.train.task), splits.train.task
+    model = model or ("char-bilstm-crf" if what in TAGGED else "cnn")
+    if model not in rungs:
+        raise InputError(f"{model!r} does not do {what}; those that do are {', '.join(rungs)}", "--model")
+    extra = {} if what in TAGGED and loss is None else {"loss": loss}
+    if what in TAGGED and loss is not None:
+        raise InputError("a tagger's loss is its model's: --set crf=true chooses tags together, crf=false one by one", "--loss")
     from weft.estimators.training import train_folder  # scikit-learn and torch: after what can be wrong with the file
 
     record = train_folder(
         splits, out, model=model, settings=options.settings(set_), data=f"{data} ({note})", resume=resume, console=console(),
-        epochs=epochs, steps=steps, minutes=minutes, loss=loss, batch_size=batch_size, batch_tokens=batch_tokens, patience=patience,
-        random_state=seed, device=device, precision=precision, threads=threads, vectors=vectors,
+        epochs=epochs, steps=steps, minutes=minutes, batch_size=batch_size, batch_tokens=batch_tokens, patience=patience,
+        random_state=seed, device=device, precision=precision, threads=threads, vectors=vectors, **extra,
     )  # fmt: skip
     if record is None:
         return  # another rank writes and speaks
@@ -73,7 +85,8 @@ def train(
         print_json({"model": model, "folder": str(out), **record})
     else:
         where = {"test": "the test set", "dev": "development data"}[record["split"]]
-        console().print(metrics_table(record["metrics"], f"{model} on {where}, {record['examples']:,} texts"))
+        things = "sentences" if what in TAGGED else "texts"
+        console().print(metrics_table(record["metrics"], f"{model} on {where}, {record['examples']:,} {things}"))
         console().print(f"saved to {out}; weft predict {out} FILE answers, weft evaluate {out} FILE measures", soft_wrap=True)
 
 
@@ -86,15 +99,19 @@ def evaluate(
     text_column: options.TextColumn = None,
     pair_column: options.PairColumn = None,
     label_column: options.LabelColumn = None,
+    column: options.Column = None,
     as_json: options.Json = False,
 ) -> None:
     """Measure a saved model on labelled data: a file, or the test set of a named dataset."""
     from weft.data.opening import open_labelled
-    from weft.estimators.text import load
+    from weft.estimators.loading import load
     from weft.estimators.training import labels_of, texts_of
 
     estimator = load(folder, device=device, precision=precision, threads=threads)
-    table, which = open_labelled(data, estimator.columns_, **options.columns(text_column, pair_column, label_column, estimator.task_))
+    given = options.columns(text_column, pair_column, label_column, estimator.task_, column)
+    if estimator.task_ in TAGGED and column is None:
+        given["column"] = ",".join(estimator.labels_)
+    table, which = open_labelled(data, estimator.columns_, **given)
     metrics = estimator.evaluate(texts_of(table), labels_of(estimator, table))
     if as_json:
         print_json({"model": estimator.model, "folder": str(folder), "split": which, "examples": len(table), "metrics": metrics})
@@ -113,9 +130,12 @@ def predict(
     text_column: options.TextColumn = None,
     pair_column: options.PairColumn = None,
 ) -> None:
-    """Answer texts with a saved model: JSON lines on stdout, in the input's order, with label, score and probabilities."""
+    """Answer texts with a saved model: JSON lines on stdout, in the input's order, with label, score and probabilities.
+
+    A tagger answers raw text, which is cut into words, or a file of words, with tokens, tags, confidences and spans.
+    """
     from weft.data.opening import open_as_trained
-    from weft.estimators.text import load
+    from weft.estimators.loading import load
     from weft.estimators.training import texts_of
 
     estimator = load(folder, device=device, precision=precision, threads=threads)
@@ -129,6 +149,10 @@ def predict(
 
 def answers(estimator: Any, texts: list[Any]) -> Any:
     """One JSON-able answer a text."""
+    if estimator.task_ in TAGGED:
+        for answer in estimator.answers(texts):
+            yield tagged_answer(answer, estimator)
+        return
     if estimator.task_ == "regression":
         for value in estimator.predict(texts):
             yield {"value": float(value)}
@@ -141,3 +165,16 @@ def answers(estimator: Any, texts: list[Any]) -> Any:
             yield {"labels": [str(one) for one in label], "probabilities": shares}
         else:
             yield {"label": str(label), "score": round(float(row.max()), 6), "probabilities": shares}
+
+
+def tagged_answer(answer: Any, estimator: Any) -> dict[str, Any]:
+    """A sentence's tokens, tags, their probabilities, and what else there is: spans, further columns, where each token stands in the
+    text."""
+    found: dict[str, Any] = {"tokens": answer.tokens, "tags": answer.tags, "confidences": answer.confidences}
+    if estimator.task_ == "spans":
+        found["spans"] = answer.spans
+    if answer.others:
+        found["others"] = answer.others
+    if answer.offsets is not None:
+        found["offsets"] = [list(pair) for pair in answer.offsets]
+    return found

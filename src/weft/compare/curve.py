@@ -17,7 +17,6 @@ from weft.compare.results import Curve, Projection
 from weft.compare.runs import carry_out, fingerprint, keep, kept
 from weft.compare.wording import PERCENT, metric_title
 from weft.data.examples import Splits, split_table
-from weft.estimators.rungs import RUNGS
 from weft.estimators.scoring import MAIN_METRIC
 
 log = logging.getLogger("weft")
@@ -51,7 +50,7 @@ def learning_curve(splits: Splits, rung: str, plan: Plan, standing: Standing, fo
 
 
 def _score(part: Splits, rung: str, seed: int, settings: dict[str, Any], steps: int | None, plan: Plan, folder: Path, metric: str) -> float:
-    steps = steps if RUNGS[rung].engine == "neural" else None
+    steps = steps if plan.ladder[rung].engine == "neural" else None
     options = plan.options_of(rung)
     expected = fingerprint(part, rung, seed, settings, steps, options)
     path = folder / "curve" / f"{rung}-{len(part.train)}-{seed}.json"

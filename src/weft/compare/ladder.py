@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from weft import __version__
-from weft.compare.runs import Run, carry_out, estimator_for, fingerprint, keep, kept
+from weft.compare.runs import Run, carry_out, fingerprint, keep, kept
 from weft.compare.tuning import best_trial
 from weft.data.examples import Splits, Table
 from weft.errors import InputError, meant
 from weft.estimators.baselines import SEEDED
-from weft.estimators.rungs import RUNGS
+from weft.estimators.rungs import Rung, ladder
 from weft.estimators.settings import known_settings, typed_settings, unknown
-from weft.estimators.training import texts_of
+from weft.estimators.training import estimator_for, targets_of, texts_of
 from weft.estimators.vectors import Vectors, check_mode
 from weft.files import plain, read_json, write_json
 
@@ -39,8 +39,8 @@ class Plan:
 
     rungs are put in the ladder's order. trials: settings tried at random for each rung on dev, the rung's own among them, before the
     seeds are run (1: none are). options: the estimators' own (device, precision, threads). settings: per rung under its name, and under
-    "" for every rung that has such a setting. vectors: a file of word vectors that every neural rung starts from. Raises InputError for
-    what cannot be.
+    "" for every rung that has such a setting. vectors: a file of word vectors that every neural rung starts from. task: of the data, which
+    says whose ladder it is. Raises InputError for what cannot be.
     """
 
     rungs: tuple[str, ...]
@@ -51,14 +51,20 @@ class Plan:
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
     vectors: str | Path | None = None
+    task: str = "classification"
+
+    @property
+    def ladder(self) -> dict[str, Rung]:
+        """All rungs of the task's kind."""
+        return ladder(self.task)
 
     def __post_init__(self) -> None:
         if not self.rungs:
             raise InputError("name at least one model", "models")
         for rung in self.rungs:
-            if rung not in RUNGS:
-                raise InputError(f"there is no {rung!r}{meant(rung, RUNGS)}; there are {', '.join(RUNGS)}", "models")
-        object.__setattr__(self, "rungs", tuple(rung for rung in RUNGS if rung in self.rungs))
+            if rung not in self.ladder:
+                raise InputError(f"there is no {rung!r}{meant(rung, self.ladder)}; there are {', '.join(self.ladder)}", "models")
+        object.__setattr__(self, "rungs", tuple(rung for rung in self.ladder if rung in self.rungs))
         if not self.seeds:
             raise InputError("must be at least 1, not 0", "seeds")
         if wrong := [seed for seed in self.seeds if not 0 <= seed < 2**32]:
@@ -71,12 +77,12 @@ class Plan:
             raise InputError(f"must be a number above 0, not {self.minutes:g}", "minutes")
         if others := [rung for rung in self.settings if rung and rung not in self.rungs]:
             raise InputError(f"there are settings for {others[0]}, which is not among the models compared", "settings")
-        if self.vectors is not None and not any(RUNGS[rung].engine == "neural" for rung in self.rungs):
+        if self.vectors is not None and not any(self.ladder[rung].engine == "neural" for rung in self.rungs):
             raise InputError("none of the models compared is neural: nothing would start from them", "vectors")
 
     def options_of(self, rung: str) -> dict[str, Any]:
         """What the rung's estimator is given besides its settings: word vectors for the neural ones alone."""
-        given = self.vectors is not None and RUNGS[rung].engine == "neural"
+        given = self.vectors is not None and self.ladder[rung].engine == "neural"
         return {**self.options, **({"vectors": self.vectors} if given else {})}
 
 
@@ -116,9 +122,10 @@ def climb(splits: Splits, plan: Plan, folder: Path, show: Callable[[Standing], N
 
 def _climb(splits: Splits, suited: Sequence[str], standing: Standing, folder: Path, show: Callable[[Standing], None]) -> None:
     """The baselines and fasttext, then the neural rungs with what they leave of the time."""
-    for rung in [rung for rung in suited if RUNGS[rung].engine != "neural"]:
+    rungs = standing.plan.ladder
+    for rung in [rung for rung in suited if rungs[rung].engine != "neural"]:
         _run_rung(splits, rung, None, standing, folder, show)
-    neural = [rung for rung in suited if RUNGS[rung].engine == "neural"]
+    neural = [rung for rung in suited if rungs[rung].engine == "neural"]
     standing.steps = _shared_steps(splits, neural, standing, folder, show)
     for rung in neural:
         if rung not in standing.errors:
@@ -145,28 +152,32 @@ def said_once() -> Iterator[None]:
 
 def suits(rung: str, table: Table) -> bool:
     """Whether a rung does the table's task, and reads pairs where these are."""
-    reads_pairs = RUNGS[rung].engine == "neural" or rung == "majority"
-    return table.task in RUNGS[rung].tasks and (table.pairs is None or reads_pairs)
+    row = ladder(table.task).get(rung)
+    if row is None:
+        return False
+    reads_pairs = row.engine == "neural" or rung == "majority"
+    return table.task in row.tasks and (table.pairs is None or reads_pairs)
 
 
 def _settings(rung: str, plan: Plan) -> dict[str, Any]:
     """The plan's settings for this rung, in their types; of those under "", the ones that it has."""
     everyone = plan.settings.get("", {})
-    has = known_settings(rung) if everyone else ()
-    return typed_settings(rung, {**{name: value for name, value in everyone.items() if name in has}, **plan.settings.get(rung, {})})
+    has = known_settings(rung, plan.task) if everyone else ()
+    own = {**{name: value for name, value in everyone.items() if name in has}, **plan.settings.get(rung, {})}
+    return typed_settings(rung, own, plan.task)
 
 
 def _check_settings(rungs: Sequence[str], plan: Plan) -> None:
     """Raises InputError for a setting that no rung has, or that cannot have its value: before anything is trained."""
     size = None if plan.vectors is None else Vectors(plan.vectors).dimensions()
     if plan.settings:
-        every = {name for rung in rungs for name in known_settings(rung)}
+        every = {name for rung in rungs for name in known_settings(rung, plan.task)}
         for name in plan.settings.get("", {}):
             if name not in every:
                 raise unknown(name, every)
         for rung in rungs:
             settings = _settings(rung, plan)
-            if RUNGS[rung].engine == "neural":
+            if plan.ladder[rung].engine == "neural":
                 check_mode(settings.get("vectors_mode", "non-static"), size is not None)
                 if plan.vectors is not None and size is not None:
                     Vectors(plan.vectors, settings.get("embedding_size")).check_size(size)
@@ -225,7 +236,7 @@ def _one(
             show(standing)
 
     done = standing.runs.get(rung)
-    if done and RUNGS[rung].engine == "baseline" and rung not in SEEDED:
+    if done and standing.plan.ladder[rung].engine == "baseline" and rung not in SEEDED:
         run = replace(done[0], seed=seed)  # nothing in it is random: the same again
     else:
         run = carry_out(splits, rung, seed, settings, steps=steps, callbacks=[follow], **options)
@@ -264,7 +275,7 @@ def _shared_steps(
 
 def _budget_key(splits: Splits, rungs: Sequence[str], plan: Plan) -> dict[str, Any]:
     """What the written steps hold for: another budget, other data or settings are timed anew."""
-    settings = {rung: {**RUNGS[rung].settings, **_settings(rung, plan)} for rung in rungs}
+    settings = {rung: {**plan.ladder[rung].settings, **_settings(rung, plan)} for rung in rungs}
     key = {
         "minutes": plan.minutes, "seeds": len(plan.seeds), "trials": plan.trials, "train": len(splits.train), "dev": len(splits.dev),
         "options": dict(plan.options), "settings": settings, "version": __version__,
@@ -299,5 +310,6 @@ def share_out(available: float, seconds: Mapping[str, float], limits: Mapping[st
 
 def _timed(splits: Splits, rung: str, settings: dict[str, Any], plan: Plan) -> tuple[float, int]:
     """(seconds a step, checks on dev included; the steps of the rung's own number of epochs)."""
-    estimator = estimator_for(splits.train.task, rung, settings, plan.seeds[0], **plan.options_of(rung))
-    return estimator.seconds_per_step(texts_of(splits.train), splits.train.labels, (texts_of(splits.dev), splits.dev.labels))
+    options = plan.options_of(rung)
+    estimator = estimator_for(splits.train, model=rung, settings=settings or None, random_state=plan.seeds[0], **options)
+    return estimator.seconds_per_step(texts_of(splits.train), targets_of(splits.train), (texts_of(splits.dev), targets_of(splits.dev)))

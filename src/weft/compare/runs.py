@@ -14,13 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from weft import __version__
-from weft.data.examples import Splits, Table
+from weft import __version__, metrics_tagging
+from weft.data.examples import TAGGED, Splits, Table
 from weft.errors import InputError
-from weft.estimators.rungs import RUNGS
+from weft.estimators.rungs import ladder
 from weft.estimators.scoring import score_arrays
-from weft.estimators.text import TextClassifier, TextRegressor
-from weft.estimators.training import texts_of
+from weft.estimators.training import estimator_for, targets_of, texts_of
 from weft.estimators.vectors import Vectors
 from weft.files import plain, read_json, write_json
 from weft.saving import folder_bytes
@@ -32,7 +31,10 @@ LATENCY_TEXTS = 40  # texts that are answered one by one for the latency
 
 @dataclass
 class Run:
-    """What one training gave. predictions and confidences are of the split that is reported (test, or dev where there is none)."""
+    """What one training gave. predictions and confidences are of the split that is reported (test, or dev where there is none).
+
+    example_scores: a number an example; of tagged sentences, whose metric is no mean over them, (numerator, denominator) of the metric.
+    """
 
     rung: str
     seed: int
@@ -43,7 +45,7 @@ class Run:
     train_seconds: float
     dev: dict[str, float]
     reported: dict[str, float]
-    example_scores: list[float]
+    example_scores: list[Any]
     predictions: list[Any]
     confidences: list[float]
     texts_per_second: float
@@ -54,21 +56,16 @@ class Run:
     extra: dict[str, Any] = field(default_factory=dict)
 
 
-def estimator_for(task: str, rung: str, settings: dict[str, Any], seed: int, **options: Any) -> Any:
-    """An unfitted estimator for this rung and task."""
-    kind = TextRegressor if task == "regression" else TextClassifier
-    return kind(model=rung, settings=settings or None, random_state=seed, **options)
-
-
 def carry_out(
     splits: Splits, rung: str, seed: int, settings: dict[str, Any], *, steps: int | None, callbacks: Sequence[Any] = (), **options: Any
 ) -> Run:
     """Trains and measures. `steps`: the budget of a neural rung; the others are trained to their own end."""
-    neural = RUNGS[rung].engine == "neural"
-    estimator = estimator_for(splits.train.task, rung, settings, seed, **({"steps": steps} if neural and steps else {}), **options)
+    neural = ladder(splits.train.task)[rung].engine == "neural"
+    budget = {"steps": steps} if neural and steps else {}
+    estimator = estimator_for(splits.train, model=rung, settings=settings or None, random_state=seed, **budget, **options)
     started = time.perf_counter()
-    validation = (texts_of(splits.dev), splits.dev.labels)
-    estimator.fit(texts_of(splits.train), splits.train.labels, validation, **({"callbacks": callbacks} if neural else {}))
+    validation = (texts_of(splits.dev), targets_of(splits.dev))
+    estimator.fit(texts_of(splits.train), targets_of(splits.train), validation, **({"callbacks": callbacks} if neural else {}))
     seconds = time.perf_counter() - started
     reported = splits.test if splits.test is not None else splits.dev
     predictions, confidences, metrics = _measured(estimator, reported)
@@ -87,6 +84,10 @@ def carry_out(
 def _measured(estimator: Any, table: Table) -> tuple[list[Any], list[float], dict[str, float]]:
     """Predictions, how sure each is (of several labels: of the least sure decision; of a number: nothing), and every metric."""
     task, texts = estimator.task_, texts_of(table)
+    if task in TAGGED:
+        answers = estimator.answers(texts)
+        sure = [min(answer.confidences, default=1.0) for answer in answers]
+        return [answer.tags for answer in answers], sure, estimator.evaluate(texts, targets_of(table))
     if task == "regression":
         numbers = estimator.predict(texts)
         return plain(list(numbers)), [], score_arrays(task, numbers, table.labels, [])
@@ -96,8 +97,14 @@ def _measured(estimator: Any, table: Table) -> tuple[list[Any], list[float], dic
     return plain(list(predictions)), [round(float(value), 6) for value in sure], metrics
 
 
-def _example_scores(task: str, predictions: list[Any], labels: Sequence[Any]) -> list[float]:
-    """One number an example, the higher the better, whose means are compared: right or wrong; F1 of the label sets; −(squared error)."""
+def _example_scores(task: str, predictions: list[Any], labels: Sequence[Any]) -> list[Any]:
+    """One number an example, the higher the better, whose means are compared: right or wrong; F1 of the label sets; −(squared error).
+
+    Of tagged sentences two, whose sums are divided: right tokens by tokens, or twice the right spans by those found and those true.
+    """
+    if task in TAGGED:
+        counts = metrics_tagging.token_counts if task == "tagging" else metrics_tagging.span_counts
+        return counts([list(label) for label in labels], predictions).tolist()
     if task == "classification":
         return [float(predicted == label) for predicted, label in zip(predictions, labels, strict=True)]
     if task == "regression":
@@ -140,9 +147,11 @@ def fingerprint(splits: Splits, rung: str, seed: int, settings: Mapping[str, Any
     digest = hashlib.sha256()
     for table in (splits.train, splits.dev, splits.test):
         for example in table.examples if table else ():
-            digest.update(repr((example.text, example.pair, example.label)).encode("utf-8", "surrogatepass"))
+            digest.update(
+                repr((example.text, example.pair, example.label, example.tokens, example.others)).encode("utf-8", "surrogatepass")
+            )
         digest.update(b"|")
-    rest = plain([rung, seed, settings, RUNGS[rung].settings, steps, options, __version__])
+    rest = plain([rung, seed, settings, ladder(splits.train.task)[rung].settings, steps, options, __version__])
     digest.update(json.dumps(rest, sort_keys=True).encode("utf-8", "surrogatepass"))
     return digest.hexdigest()[:32]
 

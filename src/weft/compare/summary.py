@@ -11,15 +11,17 @@ import numpy as np
 
 from weft import __version__, metrics
 from weft.compare.ladder import Standing
+from weft.compare.ratios import bootstrap_ratio, paired_permutation_ratio
 from weft.compare.results import Best, Finding, Mistake, Results, RungResult, Spread, VectorsFacts
 from weft.compare.runs import Run
 from weft.compare.statistics import bootstrap_interval, bootstrap_metric, holm, mean_sd, paired_permutation
-from weft.data.examples import Splits, Table
-from weft.estimators.rungs import RUNGS
+from weft.data.examples import TAGGED, Splits, Table
 from weft.estimators.scoring import MAIN_METRIC
 from weft.estimators.vectors import sentence
+from weft.metrics_tagging import span_report
 
 MISTAKES = 12
+SHOWN_TOKENS = 4  # of a sentence's wrong tags
 RESAMPLES = 2_000
 
 
@@ -92,7 +94,7 @@ def machine(device: str) -> dict[str, Any]:
 
 
 def _row(rung: str, standing: Standing, metric: str, reported: Table, has_test: bool) -> RungResult:
-    facts = RUNGS[rung]
+    facts = standing.plan.ladder[rung]
     runs = standing.runs.get(rung, [])
     error = standing.errors.get(rung)
     row: RungResult = {
@@ -124,6 +126,8 @@ def _spread(values: Sequence[float]) -> Spread:
 
 def _interval(metric: str, runs: Sequence[Run], reported: Table) -> list[float] | None:
     """95 % over examples, seeds averaged first."""
+    if reported.task in TAGGED:
+        return list(bootstrap_ratio([run.example_scores for run in runs], resamples=RESAMPLES))
     if metric == "accuracy":
         low, high = bootstrap_interval([run.example_scores for run in runs], resamples=RESAMPLES)
         return [low, high]
@@ -151,7 +155,8 @@ def _compare(rows: list[RungResult], standing: Standing, best: str) -> None:
     leader = [run.example_scores for run in standing.runs[best]]
     others = [row for row in rows if row["name"] != best and standing.runs.get(row["name"])]
     scores = [[run.example_scores for run in standing.runs[row["name"]]] for row in others]
-    p_values: list[float | None] = [paired_permutation(one, leader) for one in scores]
+    test = paired_permutation_ratio if standing.plan.task in TAGGED else paired_permutation
+    p_values: list[float | None] = [test(one, leader) for one in scores]
     for row, p_value, corrected in zip(others, p_values, holm(p_values), strict=True):
         row["p_value"], row["p_holm"] = p_value, corrected
 
@@ -166,6 +171,8 @@ def _best(rung: str, standing: Standing, metric: str, splits: Splits, reported: 
         "name": rung, "split": "test" if splits.test is not None else "dev", "seed": run.seed,
         "confusion": None, "report": {}, "mistakes": _mistakes(run, reported, task),
     }  # fmt: skip
+    if task in TAGGED:
+        best["labels"], best["confusion"], best["report"] = _tags(run, reported, task)
     if task == "classification":
         best["labels"] = names
         best["confusion"] = metrics.confusion(labels, run.predictions, names).tolist()
@@ -173,8 +180,19 @@ def _best(rung: str, standing: Standing, metric: str, splits: Splits, reported: 
     return best
 
 
+def _tags(run: Run, reported: Table, task: str) -> tuple[list[str], list[list[int]], dict[str, dict[str, float]]]:
+    """Of tagged sentences: the tags; which are taken for which; precision, recall and F1 of each type of span, or of each tag."""
+    sentences = [[str(tag) for tag in label] for label in cast("list[tuple[str, ...]]", reported.labels)]
+    true, found = ([tag for tags in side for tag in tags] for side in (sentences, run.predictions))
+    names = sorted({*true, *found})
+    by_class = metrics.report(true, found) if task == "tagging" else span_report(sentences, run.predictions)
+    return names, metrics.confusion(true, found, names).tolist(), by_class
+
+
 def _mistakes(run: Run, reported: Table, task: str) -> list[Mistake]:
     """The examples it was surest of and wrong in; for numbers, the largest errors."""
+    if task in TAGGED:
+        return _wrong_sentences(run, reported)
     wrong = [i for i, score in enumerate(run.example_scores) if score < (0 if task == "regression" else 1)]
     order = sorted(wrong, key=lambda i: run.example_scores[i] if task == "regression" else -run.confidences[i])[:MISTAKES]
 
@@ -191,6 +209,21 @@ def _mistakes(run: Run, reported: Table, task: str) -> list[Mistake]:
         }
         for i in order
     ]  # fmt: skip
+
+
+def _wrong_sentences(run: Run, reported: Table) -> list[Mistake]:
+    """Sentences with a wrong tag that it was surest of throughout; only the words that are tagged wrongly are shown with their tags."""
+    wrong = [i for i, example in enumerate(reported.examples) if list(example.label or ()) != run.predictions[i]]  # type: ignore[arg-type]
+    mistakes: list[Mistake] = []
+    for i in sorted(wrong, key=lambda i: -run.confidences[i])[:MISTAKES]:
+        example = reported.examples[i]
+        rows = zip(example.tokens or (), example.label or (), run.predictions[i], strict=True)  # type: ignore[arg-type]
+        differ = [(token, true, found) for token, true, found in rows if true != found][:SHOWN_TOKENS]
+        label, predicted = (", ".join(f"{one[0]}: {one[side]}" for one in differ) for side in (1, 2))
+        mistakes.append(
+            {"text": example.text, "label": label, "predicted": predicted, "confidence": run.confidences[i], "line": example.line}
+        )
+    return mistakes
 
 
 def _budget_note(standing: Standing) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from weft.compare.runs import carry_out, fingerprint, keep, kept
 from weft.data.examples import Splits
-from weft.estimators.rungs import RUNGS
+from weft.estimators.rungs import ladder
 from weft.estimators.scoring import MAIN_METRIC
 
 log = logging.getLogger("weft")
@@ -47,18 +47,29 @@ WHOLE_SPACES: dict[str, dict[str, Draw]] = {
 }  # fmt: skip
 
 
-def space(rung: str) -> Mapping[str, Draw]:
-    """What is drawn for this rung, by the setting's name."""
-    return NEURAL_SPACE if RUNGS[rung].engine == "neural" else WHOLE_SPACES[rung]
+TAGGER_SPACES: dict[str, dict[str, Draw]] = {
+    "majority": {},
+    "averaged-perceptron": {"epochs": _one_of(3, 5, 8, 12)},
+    "crf": {"l2": _log_uniform(1e-3, 3.0)},
+}
 
 
-def candidates(rung: str, settings: Mapping[str, Any], trials: int, seed: int, fixed: Collection[str] = ()) -> list[dict[str, Any]]:
+def space(rung: str, task: str = "classification") -> Mapping[str, Draw]:
+    """What is drawn for this rung of the task's ladder, by the setting's name."""
+    row = ladder(task)[rung]
+    return NEURAL_SPACE if row.engine == "neural" else TAGGER_SPACES[rung] if row.tagging else WHOLE_SPACES[rung]
+
+
+def candidates(
+    rung: str, settings: Mapping[str, Any], trials: int, seed: int, fixed: Collection[str] = (), task: str = "classification"
+) -> list[dict[str, Any]]:
     """The caller's settings by themselves, then `trials` − 1 times with what is drawn for the rest; the same for the same seed.
 
     Settings among `fixed` are not drawn.
     """
     generator = random.Random(f"{rung} {seed}")
-    drawn = [{name: draw(generator) for name, draw in space(rung).items()} for _ in range(trials - 1 if space(rung) else 0)]
+    drawn_from = space(rung, task)
+    drawn = [{name: draw(generator) for name, draw in drawn_from.items()} for _ in range(trials - 1 if drawn_from else 0)]
     kept = [{name: value for name, value in draw.items() if name not in fixed} for draw in drawn]
     return [dict(settings), *({**draw, **settings} for draw in kept)]
 
@@ -83,7 +94,7 @@ def best_trial(
     scored: list[tuple[float, dict[str, Any]]] = []
     failure: Exception | None = None
     follows = ("embedding_size",) if options.get("vectors") is not None else ()  # the vectors' own
-    for number, candidate in enumerate(candidates(rung, settings, trials, seed, follows)):
+    for number, candidate in enumerate(candidates(rung, settings, trials, seed, follows, splits.train.task)):
         tell(number)
         expected = fingerprint(selection, rung, seed, candidate, steps, options)
         path = folder / "trials" / f"{rung}-{number}.json"

@@ -6,9 +6,13 @@ import math
 from collections.abc import Sequence
 
 from weft.compare.results import Results, RungResult, Spread
+from weft.data.examples import TAGGED
 
 SIGNIFICANT = 0.05
-PERCENT = frozenset({"accuracy", "macro_f1", "micro_f1", "roc_auc", "pr_auc", "calibration_error"})
+PERCENT = frozenset(
+    {"accuracy", "macro_f1", "micro_f1", "roc_auc", "pr_auc", "calibration_error"}
+    | {"span_f1", "span_precision", "span_recall", "unknown_accuracy"}
+)
 TITLES = {
     "accuracy": "accuracy",
     "macro_f1": "macro F1",
@@ -22,8 +26,18 @@ TITLES = {
     "r2": "R²",
     "pearson": "Pearson's r",
     "spearman": "Spearman's ρ",
+    "span_f1": "span F1",
+    "span_precision": "span precision",
+    "span_recall": "span recall",
+    "unknown_accuracy": "accuracy on unseen words",
 }
-TASKS = {"classification": "classification", "multi-label": "several labels a text", "regression": "regression"}
+TASKS = {
+    "classification": "classification",
+    "multi-label": "several labels a text",
+    "regression": "regression",
+    "tagging": "a tag a word",
+    "spans": "spans of words",
+}
 
 
 def metric_title(metric: str) -> str:
@@ -184,8 +198,9 @@ def advice(results: Results) -> str | None:
         return None
     equals = [rung for rung in done(results) if standing(rung, best) == "equal"]
     if any(rung["name"] == "majority" for rung in equals):
-        floor = "the mean" if results["dataset"]["task"] == "regression" else "the commonest label"
-        return f"Even majority, which always answers {floor}, cannot be told from it: nothing here is shown to have learned anything yet."
+        floors = {"regression": "always answers the mean", **dict.fromkeys(TAGGED, "gives each word its commonest tag")}
+        floor = floors.get(results["dataset"]["task"], "always answers the commonest label")
+        return f"Even majority, which {floor}, cannot be told from it: nothing here is shown to have learned anything yet."
     return _faster(best, [rung for rung in equals if rung.get("latency_ms")])
 
 

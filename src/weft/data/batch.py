@@ -78,7 +78,8 @@ class Batch:
 
 @dataclass
 class Forms:
-    """The distinct words of a batch, word 0 being padding: word (U,) ids, features (U, F) ids, characters (U, W) ids, 0 where there is none.
+    """The distinct words of a batch, word 0 being padding: word (U,) ids, features (U, F) ids, characters (U, W) ids, 0 where there is
+    none.
 
     What depends on a word alone, its characters say, is worked out once for each of them and then put where it occurs.
     """

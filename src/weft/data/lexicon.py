@@ -1,6 +1,7 @@
 """What a tagger reads of a word: its id, its characters, and features of its form: prefix, suffixes, shape, case.
 
-Case: Collobert et al. (2011, 3.2.1); suffixes and shapes: Ratnaparkhi (1996), Toutanova et al. (2003); characters: dos Santos & Zadrozny (2014).
+Case: Collobert et al. (2011, 3.2.1); suffixes and shapes: Ratnaparkhi (1996), Toutanova et al. (2003); characters: dos Santos & Zadrozny
+(2014).
 """
 
 from __future__ import annotations

@@ -6,14 +6,13 @@ import json
 from typing import Any
 
 from weft import __version__
-from weft.estimators.rungs import RUNGS
 from weft.estimators.vectors import sentence
 from weft.files import plain
 
 
 def model_card(estimator: Any, metrics: dict[str, Any], data: str) -> str:
     """Markdown with Hugging Face's header."""
-    rung, history = RUNGS[estimator.model], estimator.history_
+    rung, history = estimator.rungs[estimator.model], estimator.history_
     classes = [str(label) for label in getattr(estimator, "classes_", [])]
     lines = ["---", "library_name: weft", "tags: [text-classification]" if classes else "tags: [text-regression]", "---", ""]
     lines += [f"# {estimator.model}: {estimator.task_}{' of pairs of texts' if estimator.pair_ else ''}", ""]

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from weft.data.examples import TAGGED
+
 SINGLE = ("classification", "multi-label")
 ALL = ("classification", "multi-label", "regression")
 # small initial vectors, whole columns of them dropped, few epochs: what held on the development data of all of TREC, MR, SST-2 and AG News
@@ -26,6 +28,11 @@ class Rung:
     paper: str
     line: str
     settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def tagging(self) -> bool:
+        """Whether it stands on the taggers' ladder."""
+        return self.tasks == TAGGED
 
 
 _RUNGS = (
@@ -75,11 +82,28 @@ _RUNGS = (
         {"encoder": "recurrent", "cell": "lstm", "pooling": "last", **EMBEDDED, "learning_rate": 3e-3},
     ),
     Rung(
+        "peephole-lstm", "neural", ALL, "Gers & Schmidhuber, 2000", "an LSTM whose gates see its cell, its last state",
+        {"encoder": "recurrent", "cell": "peephole-lstm", "pooling": "last", **EMBEDDED, "learning_rate": 3e-3},
+    ),
+    Rung(
+        "coupled-lstm", "neural", ALL, "Greff et al., 2017", "an LSTM that forgets only where it writes, its last state",
+        {"encoder": "recurrent", "cell": "coupled-lstm", "pooling": "last", **EMBEDDED, "learning_rate": 3e-3},
+    ),
+    Rung(
         "bilstm", "neural", ALL, "Graves & Schmidhuber, 2005; Howard & Ruder, 2018",
         "LSTMs from both ends; last state, maximum and mean, concatenated",
         {
             "encoder": "recurrent", "cell": "lstm", "bidirectional": True, "pooling": "concat", "hidden_size": 128,
             "embedding_size": 200, "embedding_std": 0.05, "embedding_dropout": 0.5, "learning_rate": 3e-3, "epochs": 5,
+        },
+    ),
+    Rung(
+        "deep-bilstm", "neural", ALL, "Graves et al., 2013; Merity et al., 2018",
+        "two layers of LSTMs from both ends, residual, with dropout between them",
+        {
+            "encoder": "recurrent", "cell": "lstm", "bidirectional": True, "layers": 2, "residual": True, "layer_dropout": 0.3,
+            "pooling": "concat", "hidden_size": 128,
+            "embedding_size": 200, "embedding_std": 0.05, "embedding_dropout": 0.5, "learning_rate": 2e-3, "epochs": 5,
         },
     ),
     Rung(
@@ -101,3 +125,47 @@ _RUNGS = (
 )  # fmt: skip
 
 RUNGS: dict[str, Rung] = {rung.name: rung for rung in _RUNGS}
+
+_WORDS: dict[str, Any] = {"embedding_size": 100, "word_dropout": 0.1, "learning_rate": 3e-3, "epochs": 8}
+_CHARACTERS: dict[str, Any] = {**_WORDS, "characters": "bilstm", "features": ""}
+_BILSTM: dict[str, Any] = {"encoder": "recurrent", "cell": "lstm", "bidirectional": True, "hidden_size": 150}
+_TAGGING = (
+    Rung("majority", "baseline", TAGGED, "no paper", "each word's most frequent tag; of a word never seen, the most frequent of all"),
+    Rung("averaged-perceptron", "baseline", TAGGED, "Collins, 2002", "word by word, features of the words around and the tags before"),
+    Rung("crf", "baseline", TAGGED, "Lafferty et al., 2001", "conditional random field over features of the words around"),
+    Rung(
+        "window", "neural", TAGGED, "Collobert et al., 2011", "a hidden layer over windows of five words, their case and suffixes",
+        {**_WORDS, "encoder": "window", "hidden_size": 300, "features": "case,suffix2"},
+    ),
+    Rung(
+        "cnn", "neural", TAGGED, "Strubell et al., 2017", "stacked dilated convolutions over words, their case and suffixes",
+        {**_WORDS, "encoder": "dilated-cnn", "features": "case,suffix2"},
+    ),
+    Rung(
+        "bilstm", "neural", TAGGED, "Graves & Schmidhuber, 2005", "LSTMs from both ends over words, their case and suffixes",
+        {**_WORDS, **_BILSTM, "features": "case,suffix2"},
+    ),
+    Rung(
+        "bilstm-crf", "neural", TAGGED, "Huang et al., 2015", "the same, its tags chosen together",
+        {**_WORDS, **_BILSTM, "features": "case,suffix2", "crf": True},
+    ),
+    Rung(
+        "char-bilstm", "neural", TAGGED, "Ling et al., 2015", "LSTMs from both ends over words and their characters",
+        {**_CHARACTERS, **_BILSTM},
+    ),
+    Rung(
+        "char-bilstm-crf", "neural", TAGGED, "Lample et al., 2016", "the same, its tags chosen together",
+        {**_CHARACTERS, **_BILSTM, "crf": True},
+    ),
+    Rung(
+        "transformer-crf", "neural", TAGGED, "Vaswani et al., 2017; Yan et al., 2019",
+        "self-attention over words and their characters, tags chosen together",
+        {**_CHARACTERS, "characters": "cnn", "encoder": "transformer", "crf": True, "learning_rate": 1e-3, "warmup": 0.1},
+    ),
+)  # fmt: skip
+TAGGING_RUNGS: dict[str, Rung] = {rung.name: rung for rung in _TAGGING}
+
+
+def ladder(task: str) -> dict[str, Rung]:
+    """The rungs of a task: those of taggers for a label a token, else those of texts."""
+    return TAGGING_RUNGS if task in TAGGED else RUNGS

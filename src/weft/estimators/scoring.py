@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
 
-from weft import metrics
+from weft import metrics, metrics_tagging
 from weft.errors import InputError
 
 log = logging.getLogger("weft")
-MAIN_METRIC = {"classification": "accuracy", "multi-label": "micro_f1", "regression": "r2"}
+MAIN_METRIC = {
+    "classification": "accuracy", "multi-label": "micro_f1", "regression": "r2", "tagging": "accuracy", "spans": "span_f1",
+}  # fmt: skip
 
 
 def score_arrays(task: str, outputs: np.ndarray, labels: Sequence[Any], classes: Sequence[Any]) -> dict[str, float]:
@@ -34,6 +36,19 @@ def score_arrays(task: str, outputs: np.ndarray, labels: Sequence[Any], classes:
         scores = _classification(outputs, labels, classes)
     else:
         scores = _multi_label(outputs, labels, classes)
+    return {name: float(value) for name, value in scores.items() if math.isfinite(value)}
+
+
+def score_tags(
+    task: str, true: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]], words: Sequence[Sequence[str]], known: Collection[str]
+) -> dict[str, float]:
+    """Of tags by sentence: strict F1, precision and recall of spans where they are such, token accuracy, and that of words not `known`."""
+    scores: dict[str, float] = {}
+    if task == "spans":
+        found = metrics_tagging.span_scores(true, predicted)
+        scores = {f"span_{name}": found[name] for name in ("f1", "precision", "recall")}
+    scores["accuracy"] = metrics_tagging.token_accuracy(true, predicted)
+    scores["unknown_accuracy"] = metrics_tagging.unknown_accuracy(true, predicted, words, known)
     return {name: float(value) for name, value in scores.items() if math.isfinite(value)}
 
 

@@ -10,15 +10,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Any, get_type_hints
 
+from weft.data.lexicon import FEATURES
+from weft.data.schemes import SCHEMES
 from weft.data.tokenizers import TOKENIZERS
 from weft.errors import InputError, meant
-from weft.estimators import fasttext
+from weft.estimators import fasttext, feature_tagger
 from weft.estimators.baselines import checked_settings, read_settings
-from weft.estimators.rungs import RUNGS
+from weft.estimators.rungs import Rung, ladder
 from weft.estimators.values import coerce
 from weft.losses import LOSSES
 from weft.models.classifier import ClassifierConfig
 from weft.models.encoders import ENCODERS, VECTORS_MODES, RecurrentConfig
+from weft.models.tagger import CHARACTERS, JOINS, TaggerConfig
 from weft.nn.activations import ACTIVATIONS
 from weft.nn.cells import CELLS
 from weft.nn.pooling import POOLINGS
@@ -55,12 +58,69 @@ class BudgetSettings:
     loss: str = ""
 
 
-OWNED_BY_DATA = {"vocabulary_size", "outputs", "pair", "encoder_settings", "sparse", "steps", "seed"}
-OWNED_BY_DATA |= {"evaluate_every", "patience", "checkpoint_every"}  # of TrainConfig; patience and checks are budget settings
-FROM_0 = ("maximum_length", "batch_tokens", "patience", "buckets", "window", "inner", "warmup", "l1", "l2", "weight_decay")
+@dataclass(frozen=True)
+class WordSettings:
+    """What a tagger reads of a word. features: names of FEATURES with commas between. maximum_length: of a piece of a sentence, 0 for no
+    limit."""
+
+    features: str = "case"
+    lowercase: bool = True
+    minimum_count: int = 1
+    maximum_size: int | None = None
+    maximum_characters: int = 24
+    maximum_length: int = 512
+
+
+@dataclass(frozen=True)
+class TaggingSettings:
+    """As BudgetSettings. scheme: what spans are learnt in; constrained: a CRF may not break it. levels, weights: of columns, as
+    upos:1,deprel:2."""
+
+    epochs: float = 10
+    batch_size: int = 32
+    batch_tokens: int = 0
+    patience: int = 0
+    checks: int = 10
+    label_smoothing: float = 0.0
+    scheme: str = "BIOES"
+    constrained: bool = True
+    levels: str = ""
+    weights: str = ""
+
+
+# by network: what its tokenizer, itself and its training are told
+NETWORKS: dict[str, tuple[type, type, type]] = {
+    "classifier": (TokenizerSettings, ClassifierConfig, BudgetSettings),
+    "tagger": (WordSettings, TaggerConfig, TaggingSettings),
+}
+OWNED_BY_DATA: dict[type, set[str]] = {
+    ClassifierConfig: {"vocabulary_size", "outputs", "pair", "encoder_settings", "sparse"},
+    TaggerConfig: {
+        "vocabulary_size", "character_vocabulary", "columns", "features", "encoder_settings", "sparse", "levels", "constrained"
+    },
+    TrainConfig: {"steps", "seed", "evaluate_every", "patience", "checkpoint_every"},  # patience and checks are budget settings
+}  # fmt: skip
+FROM_0 = ("maximum_length", "project", "batch_tokens", "patience", "buckets", "window", "inner", "warmup", "l1", "l2", "weight_decay")
 ALSO_FROM_0 = ("input_depth", "state_depth", "output_depth")
-FROM_1 = ("embedding_size", "filters", "width", "widths", "dilations", "stride", "hidden_size", "layers", "heads", "head", "k", "regions")
-ALSO_FROM_1 = ("batch_size", "checks", "micro_batches", "minimum_count", "ngrams", "maximum_positions")
+FROM_1 = (
+    "embedding_size",
+    "feature_size",
+    "character_size",
+    "character_hidden",
+    "character_width",
+    "filters",
+    "width",
+    "widths",
+    "dilations",
+    "stride",
+    "hidden_size",
+    "layers",
+    "heads",
+    "head",
+    "k",
+    "regions",
+)
+ALSO_FROM_1 = ("batch_size", "maximum_characters", "checks", "micro_batches", "minimum_count", "ngrams", "maximum_positions")
 AT_LEAST = {**dict.fromkeys(FROM_0 + ALSO_FROM_0, 0), **dict.fromkeys(FROM_1 + ALSO_FROM_1, 1)}
 SHARES = ("dropout", "word_dropout", "embedding_dropout", "layer_dropout", "input_dropout", "output_dropout", "variational")
 ALSO_SHARES = ("weight_dropout", "label_smoothing")
@@ -69,7 +129,7 @@ CHOICES: dict[str, Iterable[str]] = {
     "encoder": ENCODERS, "tokenizer": TOKENIZERS, "pooling": POOLINGS, "activation": ACTIVATIONS, "head_activation": ACTIVATIONS,
     "optimizer": OPTIMIZERS, "schedule": SCHEDULES, "loss": ("", *LOSSES), "class_weights": ("none", "balanced"),
     "vectors_mode": VECTORS_MODES, "cell": CELLS, "initial": ("zero", "learnt"), "output_sees": ("new", "old"),
-    "reset": ("after", "before"), "update": ("old", "candidate"),
+    "reset": ("after", "before"), "update": ("old", "candidate"), "characters": CHARACTERS, "join": JOINS, "scheme": SCHEMES,
 }  # fmt: skip
 
 
@@ -92,15 +152,16 @@ class Settings:
         return replace(self, network={**self.network, **changed}, flat={**self.flat, **changed})
 
 
-def resolve(*layers: Mapping[str, Any] | None) -> Settings:
-    """Later layers override earlier ones (rung's defaults, then the user's).
+def resolve(*layers: Mapping[str, Any] | None, network: str = "classifier") -> Settings:
+    """Later layers override earlier ones (rung's defaults, then the user's). network: of NETWORKS.
 
     Raises InputError for an unknown name, naming those there are, or a value of the wrong kind.
     """
     given = _layered(layers)
-    encoder = _bounded("encoder", str(given.get("encoder", ClassifierConfig.encoder)))
-    configs: dict[str, type] = {"tokenizer": TokenizerSettings, "network": ClassifierConfig, "encoder": ENCODERS[encoder][0]}
-    configs |= {"train": TrainConfig, "budget": BudgetSettings}
+    tokenizer, config, budget = NETWORKS[network]
+    encoder = _bounded("encoder", str(given.get("encoder", config.encoder)))  # type: ignore[attr-defined]
+    configs: dict[str, type] = {"tokenizer": tokenizer, "network": config, "encoder": ENCODERS[encoder][0]}
+    configs |= {"train": TrainConfig, "budget": budget}
     chosen = {name: _defaults(config) for name, config in configs.items()}
     chosen["train"]["monitor"] = "metric"
     for setting, value in given.items():
@@ -112,31 +173,32 @@ def resolve(*layers: Mapping[str, Any] | None) -> Settings:
             chosen[owner][setting] = _bounded(setting, coerce(setting, value, chosen[owner][setting], kind))
     _check_positions(chosen)
     _check_cell(chosen["encoder"])
-    if chosen["network"]["vectors_mode"] == "static" and (chosen["tokenizer"]["ngrams"] or 1) > 1:
+    if chosen["network"]["vectors_mode"] == "static" and (chosen["tokenizer"].get("ngrams") or 1) > 1:
         raise InputError("static vectors are of words, and n-grams have to be learnt: ngrams=1, or another vectors_mode", "ngrams")
     flat = {setting: chosen[name][setting] for name in configs for setting in sorted(chosen[name])}
     return Settings(**chosen, flat=flat)
 
 
-def known_settings(rung: str) -> set[str]:
-    """The names of the settings that a rung has."""
-    return set(_resolved(rung, {}))
+def known_settings(rung: str, task: str = "classification") -> set[str]:
+    """The names of the settings that a rung of the task's ladder has."""
+    return set(_resolved(ladder(task)[rung], {}))
 
 
-def typed_settings(rung: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+def typed_settings(rung: str, settings: Mapping[str, Any], task: str = "classification") -> dict[str, Any]:
     """The settings in the rung's types. Raises InputError for one that it does not have or that cannot have its value."""
-    resolved = _resolved(rung, settings)
+    resolved = _resolved(ladder(task)[rung], settings)
     return {name: resolved[name] for name in settings}
 
 
-def _resolved(rung: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+def _resolved(rung: Rung, settings: Mapping[str, Any]) -> dict[str, Any]:
     """All settings of a rung, whatever its engine."""
-    row = RUNGS[rung]
-    if row.engine == "baseline":
-        return checked_settings(rung, {**row.settings, **read_settings(rung, settings)})
-    if row.engine == "fasttext":
-        return fasttext.checked_settings({**row.settings, **settings})
-    return resolve(row.settings, settings).flat
+    if rung.tagging and rung.engine != "neural":
+        return feature_tagger.checked_settings(rung.name, {**rung.settings, **settings})
+    if rung.engine == "baseline":
+        return checked_settings(rung.name, {**rung.settings, **read_settings(rung.name, settings)})
+    if rung.engine == "fasttext":
+        return fasttext.checked_settings({**rung.settings, **settings})
+    return resolve(rung.settings, settings, network="tagger" if rung.tagging else "classifier").flat
 
 
 def unknown(setting: str, known: Iterable[str]) -> InputError:
@@ -169,6 +231,10 @@ def _bounded(name: str, value: Any) -> Any:
     if name in CHOICES and value not in CHOICES[name]:
         there = [choice for choice in CHOICES[name] if choice]
         raise InputError(f"there is no {value!r}{meant(str(value), there)}; there are {', '.join(there)}", name)
+    if name == "features":
+        for feature in filter(None, value.split(",")):
+            if feature not in FEATURES:
+                raise InputError(f"there is no {feature!r}{meant(feature, FEATURES)}; there are {', '.join(FEATURES)}", name)
     for one in value if isinstance(value, tuple) else () if value is None else (value,):
         if name in AT_LEAST and one < AT_LEAST[name]:
             raise InputError(f"must be at least {AT_LEAST[name]}, not {one}", name)
@@ -199,7 +265,5 @@ def _check_cell(encoder: dict[str, Any]) -> None:
 def _defaults(config: type) -> dict[str, Any]:
     """The fields of a config dataclass that a user may set, with their defaults."""
     return {
-        item.name: item.default
-        for item in fields(config)
-        if (item.name not in OWNED_BY_DATA or config is BudgetSettings) and item.default is not MISSING
+        item.name: item.default for item in fields(config) if item.name not in OWNED_BY_DATA.get(config, ()) and item.default is not MISSING
     }

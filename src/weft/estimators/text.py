@@ -7,67 +7,30 @@ import math
 import numbers
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
-from sklearn.exceptions import NotFittedError
-from sklearn.utils import check_random_state
+from sklearn.base import ClassifierMixin, RegressorMixin
 
-from weft import __version__
-from weft.errors import InputError, meant
+from weft.errors import InputError
+from weft.estimators.base import Estimator
 from weft.estimators.baselines import Baseline, read_settings
 from weft.estimators.fasttext import FastText
 from weft.estimators.inputs import Labelled, as_labels, hold_out, labelled, split_pairs
 from weft.estimators.rungs import RUNGS, Rung
 from weft.estimators.scoring import MAIN_METRIC, score_arrays
-from weft.files import plain
-from weft.saving import SavedModel, read_model, write_model
+from weft.saving import SavedModel
 
 log = logging.getLogger("weft")
-KEPT = ("classes_", "mean_", "scale_", "seed_", "columns_")  # what is fitted beside the engine
 
 
-class _TextEstimator(BaseEstimator):
+class _TextEstimator(Estimator):
     """What both estimators share: data in, an engine (a baseline, fastText or a network), a folder out."""
 
-    tasks: ClassVar[tuple[str, ...]] = ()
-    columns_: dict[str, str]
-
-    def __init__(
-        self,
-        model: str = "cnn",
-        settings: dict[str, Any] | None = None,
-        *,
-        loss: str | None = None,
-        epochs: float | None = None,
-        steps: int | None = None,
-        minutes: float | None = None,
-        batch_size: int | None = None,
-        batch_tokens: int | None = None,
-        patience: int | None = None,
-        validation_fraction: float = 0.1,
-        device: str = "auto",
-        precision: str = "auto",
-        threads: int | None = None,
-        vectors: Any = None,
-        random_state: Any = 0,
-    ) -> None:
-        self.model = model
-        self.settings = settings
-        self.loss = loss
-        self.epochs = epochs
-        self.steps = steps
-        self.minutes = minutes
-        self.batch_size = batch_size
-        self.batch_tokens = batch_tokens
-        self.patience = patience
-        self.validation_fraction = validation_fraction
-        self.device = device
-        self.precision = precision
-        self.threads = threads
-        self.vectors = vectors
-        self.random_state = random_state
+    rungs = RUNGS
+    kept = ("classes_", "mean_", "scale_")
+    pair_: bool
+    classes_: np.ndarray
 
     def fit(
         self,
@@ -135,7 +98,7 @@ class _TextEstimator(BaseEstimator):
         return [f"{one:06d}" for one in targets]
 
     def _fit_network(self, rung: Rung, data: Labelled, validation: Any, checkpoint: Any, resume: bool, callbacks: Sequence[Any]) -> None:
-        from weft.estimators.network import Budget
+        from weft.estimators.engine import Budget
 
         self._check_budget()
         engine = self._network(rung)
@@ -153,26 +116,6 @@ class _TextEstimator(BaseEstimator):
         from weft.estimators.network import Examples
 
         return Examples(data.texts, data.pairs, self._targets(data.labels))
-
-    def _check_budget(self) -> None:
-        """Raises InputError unless at most one of epochs, steps and minutes is given, and is above 0."""
-        given = [name for name in ("epochs", "steps", "minutes") if getattr(self, name) is not None]
-        if len(given) > 1:
-            raise InputError(f"give one budget, not {' and '.join(given)}", given[1])
-        for name in given:
-            value = getattr(self, name)
-            number = isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
-            if not number or value <= 0 or (name == "steps" and value != int(value)):
-                raise InputError(f"must be a {'whole ' if name == 'steps' else ''}number above 0, not {value!r}", name)
-
-    def _seed(self) -> int:
-        """random_state as a number; None draws one, a RandomState gives its next."""
-        if not isinstance(self.random_state, numbers.Integral):
-            return int(check_random_state(self.random_state).randint(2**31))
-        seed = int(self.random_state)
-        if not 0 <= seed < 2**32:
-            raise InputError(f"must be from 0 to {2**32 - 1}, not {seed}", "random_state")
-        return seed
 
     def _given_validation(self, validation: Any) -> Labelled | None:
         """The caller's (texts, labels), less those whose label training does not have; None where nothing is left."""
@@ -198,17 +141,6 @@ class _TextEstimator(BaseEstimator):
             wanted = "a tuple of labels" if self.task_ == "multi-label" else "one label, not several"
             raise InputError(f"label {wrong + 1} is {labels[wrong]!r:.60}; this model takes {wanted}", place)
 
-    def _rung(self) -> Rung:
-        if self.model not in RUNGS:
-            raise InputError(f"there is no {self.model!r}{meant(str(self.model), RUNGS)}; there are {', '.join(RUNGS)}", "model")
-        return RUNGS[self.model]
-
-    def _settings(self, rung: Rung) -> Any:
-        from weft.estimators.settings import resolve
-
-        given = {"loss": self.loss, "batch_size": self.batch_size, "batch_tokens": self.batch_tokens, "patience": self.patience}
-        return resolve(rung.settings, self.settings, {name: value for name, value in given.items() if value is not None})
-
     def _network(self, rung: Rung) -> Any:
         """The neural engine for these settings, not built yet. Raises InputError for word vectors that are not there or do not fit them."""
         from weft.estimators.network import Network
@@ -219,11 +151,6 @@ class _TextEstimator(BaseEstimator):
         if self.vectors is not None:
             vectors = Vectors(self.vectors, settings.network["embedding_size"] if "embedding_size" in (self.settings or {}) else None)
         return Network(self.task_, self._outputs(), settings, self._compute(), self.seed_, vectors)
-
-    def _compute(self) -> Any:
-        from weft.device import choose
-
-        return choose(self.device, self.precision, self.threads)
 
     def seconds_per_step(self, texts: Sequence[Any], labels: Sequence[Any], validation: tuple[Any, Any]) -> tuple[float, int]:
         """(seconds a training step takes, its share of the checks on `validation` included; steps of the model's own number of epochs).
@@ -246,68 +173,26 @@ class _TextEstimator(BaseEstimator):
         scores: np.ndarray = self.engine_.scores(first, second)
         return scores
 
-    def __sklearn_tags__(self) -> Any:
-        """What scikit-learn (1.6 and later) asks of an estimator: texts go in, not numbers."""
-        tags = super().__sklearn_tags__()
-        tags.input_tags.two_d_array, tags.input_tags.one_d_array, tags.input_tags.string = False, True, True
-        return tags
+    def _facts(self) -> dict[str, Any]:
+        return {"pair": self.pair_}
 
-    def _check_fitted(self) -> None:
-        if not hasattr(self, "engine_"):
-            raise NotFittedError(f"this {type(self).__name__} is not fitted yet: call fit, or weft.load a folder")
+    def _take_up(self, config: dict[str, Any], saved: SavedModel) -> None:
+        self.pair_ = config["pair"]
+        if hasattr(self, "classes_"):
+            self.classes_ = np.array(self.classes_)
+        engine, tokenizer = config["engine"], saved.tokenizer or {}
+        kind = self._rung().engine
+        if kind == "baseline":
+            self.engine_ = Baseline.from_arrays(saved.arrays, {**engine, "words": tokenizer.get("words", [])})
+        elif kind == "fasttext":
+            self.engine_ = FastText.restore(saved.arrays, engine, tokenizer)
+        else:
+            from weft.estimators.network import Network
+            from weft.estimators.settings import resolve
 
-    @property
-    def parameters_(self) -> int:
-        """How many numbers were learnt."""
-        self._check_fitted()
-        return int(self.engine_.parameters())
-
-    def save(self, folder: str | Path, *, metrics: dict[str, Any] | None = None, data: str = "") -> Path:
-        """Writes the model folder: config.json, model.safetensors, tokenizer.json, metrics.json and a model card. Returns its path."""
-        from weft.estimators.card import model_card
-
-        self._check_fitted()
-        arrays, described, tokenizer = self.engine_.saved()
-        vectors = self.vectors if isinstance(self.vectors, str | Path) else None  # what was found of them is in the weights
-        config = {
-            "weft": __version__, "estimator": type(self).__name__, "model": self.model, "task": self.task_, "pair": self.pair_,
-            "fitted": plain({name: getattr(self, name) for name in KEPT if hasattr(self, name)}),
-            "parameters": plain({**self.get_params(), "vectors": vectors, "random_state": self.seed_}), "engine": plain(described),
-        }  # fmt: skip
-        history = self.history_
-        record: dict[str, Any] = dict(metrics or {})
-        if history is not None:
-            kept = {name: getattr(history, name) for name in ("steps", "best_step", "stopped", "checks")}
-            record["training"] = {**kept, "epochs": round(history.epochs, 4)}
-        card = model_card(self, plain(metrics or {}), data)
-        return write_model(folder, config=config, arrays=arrays, tokenizer=tokenizer, metrics=plain(record), card=card)
-
-    def _restore(self, saved: SavedModel, folder: Path) -> None:
-        """Takes up what `save` wrote."""
-        config = saved.config
-        try:
-            self.task_, self.pair_, self.history_, self.columns_ = config["task"], config["pair"], None, {}
-            if self.task_ not in self.tasks:
-                raise ValueError(f"no task {self.task_!r}")
-            for name, value in config["fitted"].items():
-                setattr(self, name, np.array(value) if name == "classes_" else value)
-            engine, tokenizer = config["engine"], saved.tokenizer or {}
-            kind = self._rung().engine
-            if kind == "baseline":
-                self.engine_ = Baseline.from_arrays(saved.arrays, {**engine, "words": tokenizer.get("words", [])})
-            elif kind == "fasttext":
-                self.engine_ = FastText.restore(saved.arrays, engine, tokenizer)
-            else:
-                from weft.estimators.network import Network
-                from weft.estimators.settings import resolve
-
-                settings = resolve(engine["settings"])
-                self.engine_ = Network.restore(self.task_, settings, engine["network"], tokenizer, saved.arrays, self._compute())
-                self.engine_.vectors_facts = engine.get("vectors")
-        except InputError:
-            raise
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise _not_ours(error, folder) from error
+            settings = resolve(engine["settings"])
+            self.engine_ = Network.restore(self.task_, settings, engine["network"], tokenizer, saved.arrays, self._compute())
+            self.engine_.vectors_facts = engine.get("vectors")
 
     # What differs between a classifier and a regressor.
     def _task(self, labels: list[Any]) -> str:
@@ -463,22 +348,3 @@ class TextRegressor(RegressorMixin, _TextEstimator):
     def evaluate(self, texts: Sequence[Any], labels: Sequence[Any]) -> dict[str, float]:
         """Every metric of regression, by name (mean squared and absolute error, R², Pearson, Spearman)."""
         return score_arrays("regression", self.predict(texts), list(labels), [])
-
-
-def load(folder: str | Path, *, device: str = "auto", precision: str = "auto", threads: int | None = None) -> Any:
-    """The estimator of a model folder, ready to predict. Raises InputError where the folder is not one."""
-    saved = read_model(folder)
-    types: dict[str, type[_TextEstimator]] = {"TextClassifier": TextClassifier, "TextRegressor": TextRegressor}
-    kind = saved.config.get("estimator")
-    if kind not in types:
-        raise InputError(f"holds a {kind!r}; this version of weft knows {', '.join(types)}", str(Path(folder) / "config.json"))
-    try:
-        estimator = types[kind](**{**saved.config["parameters"], "device": device, "precision": precision, "threads": threads})
-    except (KeyError, TypeError) as error:
-        raise _not_ours(error, Path(folder)) from error
-    estimator._restore(saved, Path(folder))
-    return estimator
-
-
-def _not_ours(error: Exception, folder: Path) -> InputError:
-    return InputError(f"is not what this version of weft writes ({type(error).__name__}: {error})", str(folder / "config.json"))

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from weft.data.examples import Splits, Table
-from weft.estimators.rungs import RUNGS
+from weft.data.examples import TAGGED, Splits, Table
+from weft.estimators.rungs import ladder
+from weft.estimators.tagger import Tagger
 from weft.estimators.text import TextClassifier, TextRegressor
 from weft.saving import CHECKPOINT, check_folder
 
@@ -18,13 +19,32 @@ log = logging.getLogger("weft")
 
 
 def texts_of(table: Table) -> list[Any]:
-    """What an estimator is fed: texts, or (text, pair) where the table holds pairs."""
+    """What an estimator is fed: texts; (text, pair) where the table holds pairs; lists of words where it holds tagged sentences."""
+    if table.task in TAGGED or any(example.tokens is not None for example in table.examples):
+        return [list(example.tokens or ()) for example in table.examples]
     pairs = table.pairs
     return list(table.texts) if pairs is None else list(zip(table.texts, pairs, strict=True))
 
 
-def labels_of(estimator: Any, table: Table) -> list[Any]:
+def targets_of(table: Table) -> Any:
+    """What it is taught: labels; tags by column where there are several columns of them."""
+    if not table.others:
+        return table.labels
+    columns = {table.columns["label"]: table.labels}
+    return columns | {name: [example.others[place] for example in table.examples] for place, name in enumerate(table.others)}
+
+
+def estimator_for(table: Table, **options: Any) -> Any:
+    """An unfitted estimator for the table's task."""
+    if table.task in TAGGED:
+        return Tagger(task=table.task, **options)
+    return (TextRegressor if table.task == "regression" else TextClassifier)(**options)
+
+
+def labels_of(estimator: Any, table: Table) -> Any:
     """The table's labels, which are texts, as the estimator's own where it was trained on numbers or bools."""
+    if estimator.task_ in TAGGED:
+        return targets_of(table)
     own = {str(name): name for name in getattr(estimator, "classes_", np.array([])).tolist()}
     if estimator.task_ == "multi-label":
         return [tuple(own.get(name, name) for name in label) for label in table.labels]  # type: ignore[union-attr]
@@ -48,14 +68,15 @@ def train_folder(
     progress bar. options: the estimator's own. Under torchrun the main process alone writes and answers; the others get None.
     """
     check_folder(folder)
-    neural = model in RUNGS and RUNGS[model].engine == "neural"
-    estimator = (TextRegressor if splits.train.task == "regression" else TextClassifier)(model=model, settings=settings or None, **options)
+    rungs = ladder(splits.train.task)
+    neural = model in rungs and rungs[model].engine == "neural"
+    estimator = estimator_for(splits.train, model=model, settings=settings or None, **options)
     estimator.columns_ = dict(splits.train.columns)  # so that a file with other text columns beside it is read as this one was
     checkpoint = folder / CHECKPOINT
     if not neural:
         if resume:
             log.warning("%s is trained in one go: there is nothing to resume", model)
-        estimator.fit(texts_of(splits.train), splits.train.labels)
+        estimator.fit(texts_of(splits.train), targets_of(splits.train))
         return _write(estimator, splits, folder, data)
     from weft.training import distributed
     from weft.training.checkpoint import remove_checkpoint
@@ -69,9 +90,9 @@ def train_folder(
         if resume and not checkpoint.exists():
             log.warning("%s holds no checkpoint: training starts at the beginning", folder)
         with _bar(model, console if main else None) as bar:
-            validation = (texts_of(splits.dev), splits.dev.labels) if len(splits.dev) else None
+            validation = (texts_of(splits.dev), targets_of(splits.dev)) if len(splits.dev) else None
             estimator.fit(
-                texts_of(splits.train), splits.train.labels, validation,
+                texts_of(splits.train), targets_of(splits.train), validation,
                 checkpoint=checkpoint, resume=resume, callbacks=[bar] if bar is not None else [],
             )  # fmt: skip
         if not main:
@@ -92,10 +113,10 @@ def _bar(title: str, console: Any) -> Any:
 def _write(estimator: Any, splits: Splits, folder: Path, data: str) -> dict[str, Any]:
     """The folder and its metrics: of test where there is one, else of dev."""
     name, table = ("test", splits.test) if splits.test is not None else ("dev", splits.dev)
-    metrics = estimator.evaluate(texts_of(table), table.labels)
+    metrics = estimator.evaluate(texts_of(table), targets_of(table))
     record = {"split": name, "examples": len(table), name: metrics}
     if name == "test":
-        record["dev"] = estimator.evaluate(texts_of(splits.dev), splits.dev.labels)
+        record["dev"] = estimator.evaluate(texts_of(splits.dev), targets_of(splits.dev))
     estimator.save(folder, metrics=record, data=data)
     history = estimator.history_
     names = ("steps", "epochs", "best_step", "stopped", "seconds")

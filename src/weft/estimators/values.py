@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable
 from types import NoneType
 from typing import Any, get_args, get_origin
 
-from weft.errors import InputError
+from weft.errors import InputError, meant
 
 WORDS = {"true": True, "yes": True, "false": False, "no": False, "none": None, "null": None}
 WANTED = {bool: "true or false", int: "a whole number", float: "a number", str: "a word", tuple: "whole numbers with commas between"}
@@ -62,3 +63,21 @@ def _read(text: str) -> Any:
 def _shown(value: Any) -> Any:
     """(3, 4, 5) as it is typed, 3,4,5."""
     return ",".join(map(str, value)) if isinstance(value, tuple | list) else value
+
+
+def by_column(name: str, text: str, columns: Iterable[str]) -> dict[str, float]:
+    """ "upos:1,deprel:2" → {"upos": 1.0, "deprel": 2.0}. Raises InputError for what is no such text, or a column that is not there."""
+    found: dict[str, float] = {}
+    known = list(columns)
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        column, colon, value = part.rpartition(":")
+        try:
+            number = float(value)
+        except ValueError:
+            number = math.nan
+        if not colon or not math.isfinite(number):
+            raise InputError(f"must be columns with a number each, like {known[0]}:1, not {part!r}", name)
+        if column not in known:
+            raise InputError(f"no column {column!r}{meant(column, known)}; there are {', '.join(known)}", name)
+        found[column] = number
+    return found

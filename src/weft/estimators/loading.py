@@ -1,0 +1,28 @@
+"""A model folder → the estimator that wrote it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from weft.errors import InputError
+from weft.estimators.base import Estimator, not_ours
+from weft.estimators.tagger import Tagger
+from weft.estimators.text import TextClassifier, TextRegressor
+from weft.saving import read_model
+
+ESTIMATORS: dict[str, type[Estimator]] = {"TextClassifier": TextClassifier, "TextRegressor": TextRegressor, "Tagger": Tagger}
+
+
+def load(folder: str | Path, *, device: str = "auto", precision: str = "auto", threads: int | None = None) -> Any:
+    """The estimator of a model folder, ready to predict. Raises InputError where the folder is not one."""
+    saved = read_model(folder)
+    kind = saved.config.get("estimator")
+    if kind not in ESTIMATORS:
+        raise InputError(f"holds a {kind!r}; this version of weft knows {', '.join(ESTIMATORS)}", str(Path(folder) / "config.json"))
+    try:
+        estimator = ESTIMATORS[kind](**{**saved.config["parameters"], "device": device, "precision": precision, "threads": threads})
+    except (KeyError, TypeError) as error:
+        raise not_ours(error, Path(folder)) from error
+    estimator._restore(saved, Path(folder))
+    return estimator
