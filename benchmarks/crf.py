@@ -3,8 +3,7 @@
 Loss with its gradient (of logits, transitions, start, end), and decoding, of a batch of 32 sentences with 17 and 50 tags: all of 40
 tokens, and ragged, of 1 to 80. Both sides get the same numbers, float32, and the same number of threads, and build the loss anew at
 every call, as training does. A turn is the median over --repeats calls, in a process of its own that times itself; the sides take turns
-(A B A B …), a ratio is the median over the turns, after a first that is not counted. How far loss, gradients and decoded tags differ is
-told. Writes --out as JSON.
+(A B A B …), a ratio X
 """
 
 from __future__ import annotations
@@ -28,14 +27,15 @@ SENTENCES, TOKENS, TAGS = 32, 40, (17, 50)
 PARTS = (("loss and gradient", "train"), ("Viterbi", "decode"))
 
 
-def median_seconds(work: Callable[[], object], repeats: int) -> float:
-    """Of one call, after two that are not counted (the first of all compiles, or reads what was compiled)."""
-    seconds = []
+def median_seconds(work: Callable[[], object], repeats: int) -> list[float]:
+    """Of one call, by the clock and of the processor, after two that are not counted (kernels are compiled or read)."""
+    clock, processor = [], []
     for _ in range(repeats + 2):
-        started = time.perf_counter()
+        started, begun = time.perf_counter(), time.process_time()
         work()
-        seconds.append(time.perf_counter() - started)
-    return statistics.median(seconds[2:])
+        clock.append(time.perf_counter() - started)
+        processor.append(time.process_time() - begun)
+    return [statistics.median(clock[2:]), statistics.median(processor[2:])]
 
 
 def measure(request: dict[str, Any]) -> dict[str, Any]:
@@ -129,8 +129,9 @@ def compare(runs: int, threads: int, repeats: int) -> dict[str, Any]:
                     both.append((our_turn(request, folder, threads), peers.run("pytorch-crf", "crf_peer.py", request, threads=threads)))
                 apart[what], versions = differences(*both[0]), both[0][1]["versions"]
                 for part, key in PARTS:
-                    ours, theirs = ([tokens / pair[k][key] for pair in both[1:]] for k in range(2))
-                    table.append(compared(f"{what}: {part}", "tokens/s", ours, theirs, SIDES))
+                    for place, unit in enumerate(("tokens/s", "tokens/processor-s")):
+                        ours, theirs = ([tokens / pair[k][key][place] for pair in both[1:]] for k in range(2))
+                        table.append(compared(f"{what}: {part}", unit, ours, theirs, SIDES))
     print("\nlargest differences:")
     for what, found in apart.items():
         print(

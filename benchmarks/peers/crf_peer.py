@@ -1,8 +1,8 @@
 """pytorch-crf's loss with its gradient, and decoding, timed: `python crf_peer.py request.json answer.json`, in an environment of its own.
 
 Request: made (an .npz: logits (B, T, K), tags, lengths, transitions, start, end), repeats, threads, numbers (whether results are told,
-too). Answer: the median seconds of a loss with its gradient and of decoding a batch; of the first of each, the losses' sum, the gradients
-of logits and transitions, the decoded tags, where they are asked for; versions.
+too). Answer: the median seconds, by the clock and of the processor, of a loss with its gradient and of decoding a batch; of the first of
+each, the losses' sum, the gradients of logits and transitions, the decoded tags, where they are asked for; versions.
 """
 
 from __future__ import annotations
@@ -21,14 +21,15 @@ import torch
 from torchcrf import CRF
 
 
-def median_seconds(work: Callable[[], object], repeats: int) -> float:
-    """Of one call, after two that are not counted."""
-    seconds = []
+def median_seconds(work: Callable[[], object], repeats: int) -> list[float]:
+    """Of one call, by the clock and of the processor, after two that are not counted."""
+    clock, processor = [], []
     for _ in range(repeats + 2):
-        started = time.perf_counter()
+        started, begun = time.perf_counter(), time.process_time()
         work()
-        seconds.append(time.perf_counter() - started)
-    return statistics.median(seconds[2:])
+        clock.append(time.perf_counter() - started)
+        processor.append(time.process_time() - begun)
+    return [statistics.median(clock[2:]), statistics.median(processor[2:])]
 
 
 def measure(request: dict[str, Any]) -> dict[str, Any]:
