@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from weft.data import datasets
 from weft.data.examples import Example, Splits, Table
@@ -126,3 +127,20 @@ def test_the_chain_beside_pytorch_crf_from_arguments_to_json(monkeypatch, tmp_pa
     for found in results["differences"].values():  # the peer's sums are float32
         assert found["loss"] < 1e-5 and found["logits"] < 1e-2 and found["transitions"] < 1e-2 and found["decoded"] == 0
     assert "0 of 32 sentences decoded otherwise" in printed
+
+
+def test_recurrent_cells_beside_torchs_from_arguments_to_json(monkeypatch, tmp_path, capsys):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    threads = torch.get_num_threads()
+    recurrent = importlib.import_module("recurrent")
+    try:
+        out = tmp_path / "recurrent.json"
+        monkeypatch.setattr(sys, "argv", ["recurrent.py", "--quick", "--threads", "1", "--out", str(out)])
+        recurrent.main()
+    finally:
+        sys.modules.pop("recurrent", None)
+        torch.set_num_threads(threads)
+    table, printed = read_json(out)["table"], capsys.readouterr().out
+    assert [row["what"] for row in table] == [name for name, _, _ in recurrent.CELLS]
+    assert all(0 < row["least"] <= row["ratio"] <= row["most"] for row in table)
+    assert "LSTM, coupled: " in printed
