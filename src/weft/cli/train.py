@@ -58,26 +58,19 @@ def train(
     from weft.data.opening import open_splits
     from weft.saving import check_folder
 
-    if model is not None and model not in RUNGS and model not in TAGGING_RUNGS:
-        every = {**RUNGS, **TAGGING_RUNGS}
-        raise InputError(f"there is no {model!r}{meant(model, every)}; there are {', '.join(every)}", "--model")
+    check_model(model)
     options.check_seed(seed)
     check_folder(out)
     chosen = options.columns(text_column, pair_column, label_column, task, column)
     splits, note = open_splits(data, valid=valid, test=test, test_share=0.0, seed=seed, **chosen)
-    rungs, what = ladder(splits.train.task), splits.train.task
-    model = model or ("char-bilstm-crf" if what in TAGGED else "cnn")
-    if model not in rungs:
-        raise InputError(f"{model!r} does not do {what}; those that do are {', '.join(rungs)}", "--model")
-    extra = {} if what in TAGGED and loss is None else {"loss": loss}
-    if what in TAGGED and loss is not None:
-        raise InputError("a tagger's loss is its model's: --set crf=true chooses tags together, crf=false one by one", "--loss")
+    what = splits.train.task
+    model = chosen_model(what, model, loss)
     from weft.estimators.training import train_folder  # scikit-learn and torch: after what can be wrong with the file
 
     record = train_folder(
         splits, out, model=model, settings=options.settings(set_), data=f"{data} ({note})", resume=resume, console=console(),
         epochs=epochs, steps=steps, minutes=minutes, batch_size=batch_size, batch_tokens=batch_tokens, patience=patience,
-        random_state=seed, device=device, precision=precision, threads=threads, vectors=vectors, **extra,
+        random_state=seed, device=device, precision=precision, threads=threads, vectors=vectors, **({} if loss is None else {"loss": loss}),
     )  # fmt: skip
     if record is None:
         return  # another rank writes and speaks
@@ -88,6 +81,23 @@ def train(
         things = "sentences" if what in TAGGED else "texts"
         console().print(metrics_table(record["metrics"], f"{model} on {where}, {record['examples']:,} {things}"))
         console().print(f"saved to {out}; weft predict {out} FILE answers, weft evaluate {out} FILE measures", soft_wrap=True)
+
+
+def check_model(model: str | None) -> None:
+    """Raises InputError for a model that stands on neither ladder."""
+    every = {**RUNGS, **TAGGING_RUNGS}
+    if model is not None and model not in every:
+        raise InputError(f"there is no {model!r}{meant(model, every)}; there are {', '.join(every)}", "--model")
+
+
+def chosen_model(task: str, model: str | None, loss: str | None) -> str:
+    """The model for a task, its usual one where none is named. Raises InputError for one, or a loss, that the task does not have."""
+    usual = "char-bilstm-crf" if task in TAGGED else "cnn"
+    if model is not None and model not in ladder(task):
+        raise InputError(f"{model!r} does not do {task}; those that do are {', '.join(ladder(task))}", "--model")
+    if loss is not None and task in TAGGED:
+        raise InputError("a tagger's loss is its model's: --set crf=true chooses tags together, crf=false one by one", "--loss")
+    return model or usual
 
 
 def evaluate(
@@ -109,7 +119,7 @@ def evaluate(
 
     estimator = load(folder, device=device, precision=precision, threads=threads)
     given = options.columns(text_column, pair_column, label_column, estimator.task_, column)
-    if estimator.task_ in TAGGED and column is None:
+    if estimator.task_ in TAGGED and column is None and len(estimator.labels_) > 1:
         given["column"] = ",".join(estimator.labels_)
     table, which = open_labelled(data, estimator.columns_, **given)
     metrics = estimator.evaluate(texts_of(table), labels_of(estimator, table))

@@ -13,13 +13,16 @@ from weft.files import plain
 def model_card(estimator: Any, metrics: dict[str, Any], data: str) -> str:
     """Markdown with Hugging Face's header."""
     rung, history = estimator.rungs[estimator.model], estimator.history_
+    columns, pair = getattr(estimator, "labels_", {}), getattr(estimator, "pair_", False)
     classes = [str(label) for label in getattr(estimator, "classes_", [])]
-    lines = ["---", "library_name: weft", "tags: [text-classification]" if classes else "tags: [text-regression]", "---", ""]
-    lines += [f"# {estimator.model}: {estimator.task_}{' of pairs of texts' if estimator.pair_ else ''}", ""]
+    kind = "token-classification" if columns else "text-classification" if classes else "text-regression"
+    lines = ["---", "library_name: weft", f"tags: [{kind}]", "---", ""]
+    lines += [f"# {estimator.model}: {estimator.task_}{' of pairs of texts' if pair else ''}", ""]
     lines += [f"{rung.line} ({rung.paper}).", "", "| | |", "|---|---|", f"| made by | weft {__version__} |"]
     lines += [f"| data | {data or 'given in Python'} |", f"| seed | {estimator.seed_} |", f"| parameters | {estimator.parameters_:,} |"]
-    if classes:
-        lines += [f"| classes | {', '.join(classes[:20])}{f' and {len(classes) - 20} more' if len(classes) > 20 else ''} |"]
+    named = {"classes": classes} if classes else {f"tags of {column}": labels for column, labels in columns.items()}
+    for name, labels in named.items():
+        lines += [f"| {name} | {', '.join(labels[:20])}{f' and {len(labels) - 20} more' if len(labels) > 20 else ''} |"]
     if history is not None:
         spent = f"{history.steps} steps ({history.epochs:.1f} epochs), best at step {history.best_step}, {history.seconds:.1f} s"
         lines += [f"| training | {spent} |"]
@@ -34,6 +37,6 @@ def model_card(estimator: Any, metrics: dict[str, Any], data: str) -> str:
         lines += ["", f"## Metrics{f' on {split}' if split else ''}", "", "| metric | value |", "|---|---|"]
         lines += [f"| {name} | {value:.4f} |" for name, value in numbers.items()]
     lines += ["", "## Use", "", "```python", "import weft", "", 'model = weft.load("this-folder")']
-    example = '("a text", "another")' if estimator.pair_ else '"a text"'
+    example = '("a text", "another")' if pair else '"a text"'
     lines += [f"model.predict([{example}])", "```", ""]
     return "\n".join(lines)

@@ -146,7 +146,7 @@ _TAGGING = (
         {**_WORDS, **_BILSTM, "features": "case,suffix2"},
     ),
     Rung(
-        "bilstm-crf", "neural", TAGGED, "Huang et al., 2015", "the same, its tags chosen together",
+        "bilstm-crf", "neural", TAGGED, "Huang et al., 2015", "LSTMs from both ends over words and features, tags chosen together",
         {**_WORDS, **_BILSTM, "features": "case,suffix2", "crf": True},
     ),
     Rung(
@@ -154,7 +154,7 @@ _TAGGING = (
         {**_CHARACTERS, **_BILSTM},
     ),
     Rung(
-        "char-bilstm-crf", "neural", TAGGED, "Lample et al., 2016", "the same, its tags chosen together",
+        "char-bilstm-crf", "neural", TAGGED, "Lample et al., 2016", "LSTMs from both ends over words and characters, tags chosen together",
         {**_CHARACTERS, **_BILSTM, "crf": True},
     ),
     Rung(

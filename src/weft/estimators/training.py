@@ -11,7 +11,7 @@ import numpy as np
 
 from weft.data.examples import TAGGED, Splits, Table
 from weft.estimators.rungs import ladder
-from weft.estimators.tagger import Tagger
+from weft.estimators.tagger import COLUMN, Tagger
 from weft.estimators.text import TextClassifier, TextRegressor
 from weft.saving import CHECKPOINT, check_folder
 
@@ -27,10 +27,10 @@ def texts_of(table: Table) -> list[Any]:
 
 
 def targets_of(table: Table) -> Any:
-    """What it is taught: labels; tags by column where there are several columns of them."""
-    if not table.others:
+    """What it is taught: labels; of tagged sentences {column: tags}."""
+    if table.task not in TAGGED:
         return table.labels
-    columns = {table.columns["label"]: table.labels}
+    columns: dict[str, Any] = {table.columns.get("label", COLUMN): table.labels}
     return columns | {name: [example.others[place] for example in table.examples] for place, name in enumerate(table.others)}
 
 
@@ -44,7 +44,7 @@ def estimator_for(table: Table, **options: Any) -> Any:
 def labels_of(estimator: Any, table: Table) -> Any:
     """The table's labels, which are texts, as the estimator's own where it was trained on numbers or bools."""
     if estimator.task_ in TAGGED:
-        return targets_of(table)
+        return targets_of(table) if table.others else table.labels  # a single column may have another name here
     own = {str(name): name for name in getattr(estimator, "classes_", np.array([])).tolist()}
     if estimator.task_ == "multi-label":
         return [tuple(own.get(name, name) for name in label) for label in table.labels]  # type: ignore[union-attr]
