@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import numbers
 from collections.abc import Mapping
@@ -17,6 +18,8 @@ from weft.errors import InputError, meant
 from weft.estimators.rungs import Rung
 from weft.files import plain
 from weft.saving import SavedModel, write_model
+
+log = logging.getLogger("weft")
 
 
 class Estimator(BaseEstimator):
@@ -101,6 +104,17 @@ class Estimator(BaseEstimator):
         given = {"loss": self.loss, "batch_size": self.batch_size, "batch_tokens": self.batch_tokens, "patience": self.patience}
         own = {name: value for name, value in given.items() if value is not None}
         return resolve(rung.settings, self.settings, own, network=self.network)
+
+    def _own_settings(self, rung: Rung) -> dict[str, Any]:
+        """The settings of a rung that goes to its own end; a budget, which it has no use for, is said aloud."""
+        names = ("epochs", "steps", "minutes", "batch_size", "batch_tokens", "patience")
+        if unused := [name for name in names if getattr(self, name) is not None]:
+            said = " and ".join(unused) + (" is" if len(unused) == 1 else " are")
+            by = "by scikit-learn " if rung.engine == "baseline" and not rung.tagging else ""
+            log.warning("%s is trained %sto its end: %s not used", rung.name, by, said)
+        if self.settings is not None and not isinstance(self.settings, Mapping):
+            raise InputError(f"must be names and values, not {self.settings!r:.60}", "settings")
+        return dict(self.settings or {})
 
     def _compute(self) -> Any:
         from weft.device import choose

@@ -11,7 +11,7 @@ import numpy as np
 
 from weft.data.batch import IGNORED
 from weft.data.examples import TAGGED, Example, Table, split_table
-from weft.data.schemes import convert, repaired, scheme_of, spans_of
+from weft.data.schemes import illegal, scheme_of, spans_of, tags_of
 from weft.data.vocabulary import Vocabulary
 from weft.data.words import WordTokenizer
 from weft.errors import InputError
@@ -47,16 +47,17 @@ class Tagger(Estimator):
     `Tagger(model="char-bilstm-crf").fit(sentences, tags).predict(sentences)`; `weft models` lists the models. tags: a list of tags for each
     sentence, or {column: such lists} to learn several together, the first being the one that weights are chosen by. Tags in a BIO scheme
     (BIO, IOB1, BIOES) are spans unless `task="tagging"`; they are learnt in the scheme of the settings and given back in their own.
-    Fitted: labels_ {column: names}, tasks_ {column: "tagging" or "spans"}, history_, parameters_.
+    Fitted: labels_ {column: names}, tasks_ {column: "tagging" or "spans"}, inside_ (the scheme of the settings), history_, parameters_.
     """
 
     rungs = TAGGING_RUNGS
     tasks = TAGGED
-    kept = ("labels_", "tasks_", "schemes_")
+    kept = ("labels_", "tasks_", "schemes_", "inside_")
     network = "tagger"
     labels_: dict[str, list[str]]
     tasks_: dict[str, str]
     schemes_: dict[str, str]
+    inside_: str
     seen_: set[str]
 
     def __init__(
@@ -119,12 +120,15 @@ class Tagger(Estimator):
         if self.task not in (None, *TAGGED):
             raise InputError(f"must be {' or '.join(TAGGED)}, not {self.task!r}", "task")
         self.tasks_, self.schemes_, self.labels_ = {}, {}, {}
+        self.inside_ = self._scheme()
         for place, (column, tags) in enumerate(columns.items()):
             asked = self.task if not place else None
             scheme = scheme_of(tags) if asked != "tagging" else None
             if asked == "spans" and scheme is None:
                 raise InputError("spans are written in a BIO scheme (B-PER, I-PER, O), and these tags are not", column)
             self.tasks_[column], self.schemes_[column] = ("tagging", "") if scheme is None else ("spans", scheme)
+            if scheme is not None and (wrong := sum(len(illegal(sentence, scheme)) for sentence in tags)):
+                log.warning("%s: %d tags are against the rules of %s, read as conlleval does and repaired", column, wrong, scheme)
             inside = (self._inside(column, sentence) for sentence in tags)
             self.labels_[column] = sorted({tag for sentence in inside for tag in sentence})
             if len(self.labels_[column]) < 2:
@@ -137,18 +141,19 @@ class Tagger(Estimator):
         return str(self._settings(self._rung()).budget["scheme"])
 
     def _inside(self, column: str, tags: Sequence[str]) -> list[str]:
-        """A sentence's tags as they are learnt."""
+        """A sentence's tags as they are learnt. Raises InputError for what is no tag of spans where those are."""
         if self.tasks_[column] != "spans":
             return list(tags)
-        legal, _ = repaired(tags, self.schemes_[column])
-        return convert(legal, self.schemes_[column], self._scheme())
+        try:
+            return tags_of(spans_of(tags), len(tags), self.inside_)
+        except ValueError as error:
+            raise InputError(str(error), column) from error
 
     def _outside(self, column: str, tags: Sequence[str]) -> list[str]:
         """Learnt tags as they were given."""
         if self.tasks_[column] != "spans":
             return list(tags)
-        legal, _ = repaired(tags, self._scheme())
-        return convert(legal, self._scheme(), self.schemes_[column])
+        return tags_of(spans_of(tags), len(tags), self.schemes_[column])
 
     def _targets(self, columns: Mapping[str, Sequence[Sequence[str]]]) -> list[np.ndarray]:
         """(T, columns) label ids of each sentence; IGNORED for a tag that training did not have."""
@@ -210,11 +215,10 @@ class Tagger(Estimator):
         """Trains an engine that goes to its own end, on all data."""
         from weft.data.schemes import allowed
 
-        self._warn_unused(rung)
-        settings = checked_settings(rung.name, {**rung.settings, **(self.settings or {})})
+        settings = checked_settings(rung.name, {**rung.settings, **self._own_settings(rung)})
         targets = self._targets(columns)
         tags = {column: [rows[:, place] for rows in targets] for place, column in enumerate(self.labels_)}
-        legal = {c: allowed(names, self._scheme()) if self.tasks_[c] == "spans" else None for c, names in self.labels_.items()}
+        legal = {c: allowed(names, self.inside_) if self.tasks_[c] == "spans" else None for c, names in self.labels_.items()}
         self.engine_ = FeatureTagger(rung.name, settings, self.seed_).fit(words, tags, self.labels_, legal)
         self.history_ = None
 

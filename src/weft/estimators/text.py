@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import numbers
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,14 +72,7 @@ class _TextEstimator(Estimator):
         if self.loss is not None:
             own = "among its settings" if rung.engine == "fasttext" else "of its own"
             raise InputError(f"{rung.name!r} has a loss {own}; --loss is for the neural models", "loss")
-        names = ("epochs", "steps", "minutes", "batch_size", "batch_tokens", "patience")
-        if unused := [name for name in names if getattr(self, name) is not None]:
-            said = " and ".join(unused) + (" is" if len(unused) == 1 else " are")
-            by = "by scikit-learn " if rung.engine == "baseline" else ""
-            log.warning("%s is trained %sto its end: %s not used", rung.name, by, said)
-        if self.settings is not None and not isinstance(self.settings, Mapping):
-            raise InputError(f"must be names and values, not {self.settings!r:.60}", "settings")
-        targets, settings = self._targets(data.labels), self.settings or {}
+        targets, settings = self._targets(data.labels), self._own_settings(rung)
         self.engine_: Any
         if rung.engine == "fasttext":
             engine = FastText({**rung.settings, **settings}, seed=self.seed_, threads=self.threads or 1)
