@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import typer
 
 from weft import __version__
-from weft.cli import compare, data, models, train, vectors
+from weft.cli import compare, data, explain, models, train, vectors
 from weft.cli.options import spread_settings
 from weft.errors import InputError
 
@@ -39,6 +39,7 @@ app.command("predict", short_help="Answer texts with a saved model, as JSON line
 app.command("models")(models.models)
 app.add_typer(data.app, name="data")
 app.add_typer(vectors.app, name="vectors", short_help="Word vectors: train, compare, ask, measure, draw.")
+app.add_typer(explain.app, name="explain", short_help="What is in a trained model, seen.")
 
 
 @app.callback(invoke_without_command=True)
