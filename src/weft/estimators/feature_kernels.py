@@ -76,7 +76,7 @@ def perceptron_epoch(
             count = _on(ids, n, before, earlier, first, pairs, labels, on)
             best, right = _chosen(weights, on, count, start, transitions, finish[left], before, scores), gold[n]
             if right >= 0:
-                if right != best and scores[right] > -np.inf:
+                if right != best:
                     mistakes += 1
                     for place in range(count):
                         row = on[place]

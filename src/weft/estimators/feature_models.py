@@ -85,6 +85,7 @@ class Perceptron:
 
     Training goes over the sentences in an order drawn anew each epoch, its own labels before each word, right or wrong; where it is wrong,
     the weights of what is on rise by 1 for the right label and fall by 1 for the chosen. Kept is the mean of the weights over all tokens.
+    What is allowed binds the answers alone: training bound by it scored lower on development data.
     pairs (words, K + 1): the row of a label before a word, where training had them together; weights: features, one label, two, pairs.
     """
 
@@ -99,18 +100,17 @@ class Perceptron:
         from weft.estimators.feature_kernels import perceptron_epoch  # numba takes half a second to start
 
         features, words, labels = sizes
-        starts, legal = _starts(lengths), _legal(allowed, labels)
+        starts, (start, transitions, end) = _starts(lengths), _legal(None, labels)
         pairs, rows = _seen_pairs(ids[:, 0], starts, gold, features, words, labels)
         weights, totals = np.zeros((rows, labels), np.float32), np.zeros((rows, labels))
-        finish = _finish(legal, int(lengths.max(initial=1)))
-        possible = np.flatnonzero(_possible(legal, finish, lengths))
         draws, steps = np.random.default_rng(seed), 0
         for epoch in range(settings["epochs"]):
+            order = draws.permutation(len(lengths))
             steps, mistakes = perceptron_epoch(
-                draws.permutation(possible), starts, ids, gold, legal[0], legal[1], finish, features, pairs, weights, totals, steps
+                order, starts, ids, gold, start, transitions, end[None], features, pairs, weights, totals, steps
             )
             log.debug("epoch %d: %d mistakes", epoch + 1, mistakes)
-        return cls((weights - totals / max(1, steps)).astype(np.float32), pairs, features, legal)
+        return cls((weights - totals / max(1, steps)).astype(np.float32), pairs, features, _legal(allowed, labels))
 
     def decoded(self, ids: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         from weft.estimators.feature_kernels import perceptron_tags
@@ -228,7 +228,8 @@ class CrfTraining:
             known = np.where(gold[..., None] < 0, True, gold[..., None] == np.arange(logits.shape[2]))
             scores, _, told, told_pairs = _sums(np.where(known, logits, np.float32(-np.inf)), lengths, self.model.chain, None)
             unary, pairs = unary - told, pairs - told_pairs
-        losses = totals - scores
+        with np.errstate(invalid="ignore"):  # −inf less −inf
+            losses = totals - scores
         wrong = ~np.isfinite(losses)
         if wrong.any():
             self.dropped += int(wrong.sum())

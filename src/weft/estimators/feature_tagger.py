@@ -24,7 +24,7 @@ MODELS: Mapping[str, type[Model]] = {"majority": Majority, "averaged-perceptron"
 DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "majority": {"minimum_count": 1},
     "averaged-perceptron": {"epochs": 10, "minimum_count": 2, "window": 2},
-    "crf": {"epochs": 5, "minimum_count": 2, "window": 2, "learning_rate": 0.1, "l2": 0.1, "batch_size": 8},
+    "crf": {"epochs": 4, "minimum_count": 2, "window": 2, "learning_rate": 0.2, "l2": 0.1, "batch_size": 8},
 }
 LEAST = {"epochs": 1, "minimum_count": 1, "window": 0, "batch_size": 1}
 MOST = {"window": 10}
