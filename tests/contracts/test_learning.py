@@ -13,7 +13,7 @@ STEPS = 120
 
 @pytest.mark.parametrize("rung", CASES)
 def test_thirty_two_examples_by_heart(rung):
-    """Where nothing may be learnt about the words it takes longer, as with a cell that writes no more than it forgets (120 steps: 31 of 32).
+    """Where nothing is learnt about the words it takes longer; with a cell that writes no more than it forgets (31 of 32 in 120 steps).
 
     A linear layer over means of them (bag) could not do it.
     """
