@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from weft.data.tokenizers import TOKENIZERS
 from weft.errors import InputError
 from weft.estimators.rungs import RUNGS
-from weft.estimators.settings import CHOICES, OWNED_BY_DATA, known_settings, resolve, typed_settings
+from weft.estimators.settings import CHOICES, NETWORKS, OWNED_BY_DATA, known_settings, resolve, typed_settings
 from weft.estimators.values import coerce
-from weft.models.classifier import ClassifierConfig
 from weft.models.encoders import ENCODERS, RecurrentConfig, make_encoder
 from weft.nn.cells import OPTIONS
 from weft.training.loop import TrainConfig
 
+OF_TAGGERS = ("characters", "join", "scheme")
 NEURAL = [name for name, rung in RUNGS.items() if rung.engine == "neural"]
 
 
@@ -117,12 +117,10 @@ def test_a_rungs_settings_resolve_and_what_is_saved_resolves_to_the_same(rung):
 
 @pytest.mark.parametrize("encoder", list(ENCODERS))
 def test_every_field_that_a_user_may_set_is_a_setting_and_no_other(encoder):
-    configs = (ClassifierConfig, ENCODERS[encoder][0], TrainConfig)
-    expected = {field.name for config in configs for field in fields(config)} - OWNED_BY_DATA
-    flat = resolve({"encoder": encoder}).flat
-    tokens = {"tokenizer", "maximum_length", "lowercase", "minimum_count", "maximum_size", "ngrams", "buckets", "pattern"}
-    budget = {"epochs", "batch_size", "batch_tokens", "patience", "checks", "label_smoothing", "class_weights", "loss"}
-    assert set(flat) == expected | tokens | budget
+    for network, (tokenizer, config, budget) in NETWORKS.items():
+        configs = (tokenizer, config, budget, ENCODERS[encoder][0], TrainConfig)
+        expected = {field.name for one in configs for field in fields(one) if field.name not in OWNED_BY_DATA.get(one, ())}
+        assert set(resolve({"encoder": encoder}, network=network).flat) == expected
 
 
 @pytest.mark.parametrize("rung", NEURAL)
@@ -179,7 +177,8 @@ def test_every_choice_there_is_resolves():
         recurrent = name in {field.name for field in fields(RecurrentConfig)} - {"activation"}
         base = {"encoder": "recurrent", "cell": own.get(name, "lstm")} if recurrent else {}
         for choice in choices:
-            flat = resolve(base, {name: choice}).flat
+            network = "tagger" if name in OF_TAGGERS else "classifier"
+            flat = resolve(base, {name: choice}, network=network).flat
             assert flat[name] == choice
 
 
@@ -240,8 +239,9 @@ def test_the_baselines_settings_have_names_and_types_too():
 
 def test_hints_of_all_settings_are_kinds_that_a_text_can_become():
     kinds = {int, float, bool, str, tuple[int, ...]}
-    for config in (ClassifierConfig, TrainConfig, *(config for config, _ in ENCODERS.values())):
+    of_networks = [config for configs in NETWORKS.values() for config in configs]
+    for config in (*of_networks, TrainConfig, *(config for config, _ in ENCODERS.values())):
         for name, hint in typing.get_type_hints(config).items():
-            if name not in OWNED_BY_DATA:
+            if name not in OWNED_BY_DATA.get(config, ()):
                 options = {hint} if hint in kinds else set(typing.get_args(hint)) - {type(None)}
                 assert options <= kinds, (config, name, hint)
