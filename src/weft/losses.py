@@ -11,7 +11,7 @@ form: Weston & Watkins, 1999.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import torch
@@ -217,10 +217,8 @@ class TagLoss:
         for place, column in enumerate(self.columns):
             emissions, tags = found[column], targets[..., place]
             if self.chained:
-                whole = self._whole(tags, batch.mask)
-                tags = torch.where(whole[:, None], tags, 0).clamp(min=0)
-                losses = chain_loss(emissions, tags)
-                total = torch.where(whole, losses, 0).sum()
+                counted = batch.mask & self._whole(tags, batch.mask)[:, None]  # a row without tokens has a loss of 0
+                total = chain_loss(replace(emissions, mask=counted), tags.masked_fill(~counted, 0)).sum()
             else:
                 logits = _widened(emissions.logits)
                 settings: dict[str, Any] = {"ignore_index": IGNORED, "reduction": "sum", "label_smoothing": self.smoothing}

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from weft.cli.options import Json
 from weft.cli.output import print_json, print_table
-from weft.estimators.rungs import RUNGS
+from weft.estimators.rungs import RUNGS, TAGGING_RUNGS
 
 
 def models(json: Json = False) -> None:
     """List the models: task, paper, what each is.
 
-    From the simplest to the Transformer, as `weft compare` climbs them.
+    Those of texts, then those of tagged words; each ladder from the simplest to the Transformer, as `weft compare` climbs it.
     """
+    every = [*RUNGS.values(), *TAGGING_RUNGS.values()]
     if json:
         names = ("name", "engine", "tasks", "paper", "line", "settings")
-        print_json({"models": [{name: getattr(rung, name) for name in names} for rung in RUNGS.values()]})
+        print_json({"models": [{name: getattr(rung, name) for name in names} for rung in every]})
         return
-    rows = [[rung.name, ", ".join(rung.tasks), rung.line, rung.paper] for rung in RUNGS.values()]
+    rows = [[rung.name, ", ".join(rung.tasks), rung.line, rung.paper] for rung in every]
     print_table(["model", "task", "what it is", "paper"], rows)
