@@ -28,6 +28,7 @@ from weft.nn.recurrent import Recurrent
 
 CHARACTERS = ("none", "cnn", "bilstm")
 JOINS = ("concat", "sum")
+GROUPS = 4  # of words by length, each padded by itself: most words are much shorter than the longest
 Allowed = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
@@ -38,7 +39,7 @@ class TaggerConfig:
     columns: how many labels each column of tags has. features: how many values each feature of a word has. characters: "none", "cnn"
     (filters of `character_width` and the maximum) or "bilstm" (its two last states), `character_hidden` numbers wide.
     join: "concat", or "sum", where all parts are `embedding_size` wide. project: size of a linear layer after it, 0 for none.
-    dropout: on the encoder's input, one mask a sentence, and before the output; embedding_dropout: on the words' own vectors.
+    dropout: on what is joined, one mask a sentence, and before the output; embedding_dropout: on the words' own vectors.
     crf: labels chosen together. levels: which of a stack of encoders a column is read from, counted from 1; the top one where it is not
     named. constrained: columns whose labels cannot all follow one another.
     """
@@ -75,7 +76,6 @@ class Tagger(Module):
         super().__init__()
         self.config = config
         self.words = WordEncoder(config)
-        self.dropout = VariationalDropout(config.dropout)
         size = self.words.output_size
         levels = max([1, *config.levels.values()])
         self.encoders = nn.ModuleList()
@@ -95,7 +95,7 @@ class Tagger(Module):
                 self.chains[_key(i)] = CRF(labels=labels, allowed=legal)
 
     def forward(self, batch: Batch) -> dict[str, Emissions]:
-        x = self.dropout(self.words(batch))
+        x = self.words(batch)
         states: list[Tensor] = []
         for encoder in self.encoders:
             x, mask = encoder(x, batch.mask)
@@ -111,7 +111,7 @@ class Tagger(Module):
 
     def states(self, batch: Batch) -> Tensor:
         """The top encoder's hidden states (B, T, H), of words as they stand (dropout as the mode says)."""
-        x = self.dropout(self.words(batch))
+        x = self.words(batch)
         for encoder in self.encoders:
             x, _ = encoder(x, batch.mask)
         return x
@@ -143,6 +143,7 @@ class WordEncoder(Module):
             self.characters = Characters(config, hidden)
             sizes.append(hidden)
         joined = size if summed else sum(sizes)
+        self.dropout = VariationalDropout(config.dropout)
         self.project = nn.Linear(joined, config.project) if config.project else None
         self.output_size = config.project or joined
 
@@ -156,7 +157,7 @@ class WordEncoder(Module):
         if self.characters is not None:
             by_form.append(self.characters(forms.characters))
         parts += [F.embedding(places, rows.contiguous()) for rows in by_form]
-        x = torch.stack(parts).sum(0) if self.join == "sum" else torch.cat(parts, -1)
+        x = self.dropout(torch.stack(parts).sum(0) if self.join == "sum" else torch.cat(parts, -1))
         if self.project is not None:
             x = self.project(x)
         return masks.zeroed(x, batch.mask)
@@ -178,6 +179,13 @@ class Characters(Module):
             self.encoder = Recurrent(cell="lstm", hidden_size=size // 2, bidirectional=True, **shape)
 
     def forward(self, characters: Tensor) -> Tensor:
+        lengths = (characters != 0).sum(1)
+        order = lengths.argsort(stable=True)
+        parts = [self.read(characters[group, : max(1, int(lengths[group[-1]]))]) for group in order.tensor_split(GROUPS) if len(group)]
+        return torch.cat(parts)[order.argsort()]
+
+    def read(self, characters: Tensor) -> Tensor:
+        """Words of like length, (U, W) → (U, size)."""
         mask = characters != 0
         hidden, mask = self.encoder(self.embedding(characters), mask)
         return torch.relu(pooling.max_over_time(hidden, mask)) if self.kind == "cnn" else pooling.ends(hidden, mask)
