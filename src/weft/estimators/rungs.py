@@ -126,8 +126,8 @@ _RUNGS = (
 
 RUNGS: dict[str, Rung] = {rung.name: rung for rung in _RUNGS}
 
-# Chosen on the development data of UD English-EWT (parts of speech): words made unknown often and much dropped, else rare ones are learnt by
-# heart; what a word's form says brings more than a larger network.
+# Chosen on the development data of UD English-EWT (parts of speech): words made unknown often and much dropped, else rare words are learnt
+# by heart; what a word's form says brings more than a larger network.
 _WORDS: dict[str, Any] = {
     "embedding_size": 100, "embedding_std": 0.3, "minimum_count": 2, "word_dropout": 0.25, "feature_size": 30, "dropout": 0.5,
     "batch_size": 16, "learning_rate": 3e-3, "epochs": 7,
