@@ -21,6 +21,7 @@ from weft.compare.runs import Run, carry_out, fingerprint, keep, kept
 from weft.compare.tuning import best_trial
 from weft.data.examples import Splits, Table
 from weft.errors import InputError, meant
+from weft.estimators import feature_tagger
 from weft.estimators.baselines import SEEDED
 from weft.estimators.rungs import Rung, ladder
 from weft.estimators.settings import known_settings, typed_settings, unknown
@@ -236,7 +237,7 @@ def _one(
             show(standing)
 
     done = standing.runs.get(rung)
-    if done and standing.plan.ladder[rung].engine == "baseline" and rung not in SEEDED:
+    if done and standing.plan.ladder[rung].engine == "baseline" and rung not in SEEDED | feature_tagger.SEEDED:
         run = replace(done[0], seed=seed)  # nothing in it is random: the same again
     else:
         run = carry_out(splits, rung, seed, settings, steps=steps, callbacks=[follow], **options)

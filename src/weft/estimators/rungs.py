@@ -162,7 +162,7 @@ _TAGGING = (
     ),
     Rung(
         "char-bilstm-crf", "neural", TAGGED, "Lample et al., 2016", "LSTMs from both ends over words and characters, tags chosen together",
-        {**_CHARACTERS, **_BILSTM, "hidden_size": 200, "word_dropout": 0.3, "epochs": 10, "crf": True},
+        {**_CHARACTERS, **_BILSTM, "crf": True},
     ),
     Rung(
         "transformer-crf", "neural", TAGGED, "Vaswani et al., 2017; Yan et al., 2019",
