@@ -50,7 +50,8 @@ def command(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["models"], ["data", "--help"], ["vectors", "--help"], ["train", "--help"], ["compare", "--help"]]
+    "arguments",
+    [["--help"], ["models"], ["data", "--help"], ["vectors", "--help"], ["explain", "--help"], ["train", "--help"], ["compare", "--help"]],
 )
 def test_help_loads_nothing_heavy(arguments):
     assert loaded_by(f"from weft.cli.main import main; main({arguments})") & HEAVY == set()
@@ -138,7 +139,7 @@ def test_help_and_version(capsys):
     helped = capsys.readouterr().out
     assert cli.main([]) == 0
     assert capsys.readouterr().out == helped
-    assert all(f"\n  {name} " in helped for name in ("models", "data", "train", "evaluate", "predict", "compare"))
+    assert all(f"\n  {name} " in helped for name in ("models", "data", "train", "evaluate", "predict", "compare", "explain"))
     assert "..." not in helped.split("Commands:")[1]  # every command's line fits
 
 

@@ -100,7 +100,7 @@ def _caption(texts: Sequence[States], neurons: Sequence[Neuron], masks: Mapping[
     which = f"{len(neurons)} of {len(texts[0].names):,} neurons"
     if any(neuron.correlation is not None for neuron in neurons):
         which += f", with r, their correlation with {' or '.join(masks) if len(masks) < 3 else 'each tag'} (underlined)"
-    read = f"{what[:1].upper()}{what[1:]} after each of {pieces:,} pieces of {count:,} text{'' if count == 1 else 's'}: {which}."
+    read = f"{what[:1].upper()}{what[1:]} at each of {pieces:,} pieces of {count:,} text{'' if count == 1 else 's'}: {which}."
     return f"{read} Point at a piece for its value; choose a neuron to see it alone."
 
 
@@ -148,10 +148,10 @@ def _text(states: States, values: np.ndarray, scaled: np.ndarray, marked: np.nda
 
 
 def _ends(texts: Sequence[States], values: np.ndarray) -> list[object]:
-    """The pieces after which a neuron is highest and lowest, each once, in words: what the colours say to who cannot see them."""
+    """The pieces at which a neuron is highest and lowest, each once, in words: what the colours say to who cannot see them."""
     pieces = [piece for each in texts for piece in each.pieces]
     said: list[object] = []
-    for name, order in (("highest after", np.argsort(-values, kind="stable")), ("lowest after", np.argsort(values, kind="stable"))):
+    for name, order in (("highest at", np.argsort(-values, kind="stable")), ("lowest at", np.argsort(values, kind="stable"))):
         found: dict[str, float] = {}
         for i in order.tolist():
             found.setdefault(pieces[i], float(values[i]))
