@@ -28,12 +28,8 @@ def train(
     test: options.Test = None,
     epochs: Annotated[float | None, typer.Option(help="How often to see all training data; the model's own number if not given.")] = None,
     steps: Annotated[int | None, typer.Option(help="Gradient steps, instead of --epochs.")] = None,
-    minutes: Annotated[
-        float | None, typer.Option(help="Time, instead of --epochs: turned into steps once, by a short calibration.")
-    ] = None,
-    loss: Annotated[
-        str | None, typer.Option(help="cross-entropy or hinge for classes, binary for several labels, squared for numbers.")
-    ] = None,
+    minutes: Annotated[float | None, typer.Option(help="Time, instead of --epochs: turned into steps once, by a few of them.")] = None,
+    loss: Annotated[str | None, typer.Option(help="cross-entropy or hinge; binary for several labels, squared for numbers.")] = None,
     batch_size: options.BatchSize = None,
     batch_tokens: options.BatchTokens = None,
     patience: options.Patience = None,
