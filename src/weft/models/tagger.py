@@ -158,9 +158,7 @@ class WordEncoder(Module):
             by_form.append(self.characters(forms.characters))
         parts += [F.embedding(places, rows.contiguous()) for rows in by_form]
         x = self.dropout(torch.stack(parts).sum(0) if self.join == "sum" else torch.cat(parts, -1))
-        if self.project is not None:
-            x = self.project(x)
-        return masks.zeroed(x, batch.mask)
+        return x if self.project is None else self.project(x)  # what is at padding, encoders do not look at
 
 
 class Characters(Module):
