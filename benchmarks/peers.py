@@ -46,6 +46,19 @@ PEERS: Mapping[str, Peer] = {
     "fasttext-wheel": Peer("fasttext-wheel", ("fasttext-wheel==0.9.2", "numpy==1.26.4")),
     "gensim": Peer("gensim", ("gensim==4.4.0", "numpy==2.4.6", "scipy==1.17.1")),
     "pytorch-crf": Peer("pytorch-crf", ("pytorch-crf==0.7.2", "torch==2.13.0", "numpy==2.4.6")),
+    # Flair takes transformers below 5, which takes huggingface-hub below 1: named here, or pip tries every release of both.
+    "flair": Peer(
+        "flair",
+        (
+            "flair==0.15.1",
+            "torch==2.13.0",
+            "transformers==4.57.6",
+            "huggingface-hub==0.36.0",
+            "tokenizers==0.22.2",
+            "numpy==2.4.6",
+            "scipy==1.17.1",
+        ),
+    ),
 }
 
 

@@ -7,6 +7,7 @@ import random
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -144,3 +145,76 @@ def test_recurrent_cells_beside_torchs_from_arguments_to_json(monkeypatch, tmp_p
     assert [row["what"] for row in table] == [name for name, _, _ in recurrent.CELLS]
     assert all(0 < row["least"] <= row["ratio"] <= row["most"] for row in table)
     assert "LSTM, coupled: " in printed
+
+
+@pytest.fixture
+def tagging(monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    yield importlib.import_module("tagging")
+    for name in ("tagging", "peers"):
+        sys.modules.pop(name, None)
+
+
+def tagged(count: int, seed: int) -> Table:
+    """Sentences of 1 to 9 words; those with a capital are persons, of two words where two follow one another."""
+    draw = random.Random(seed)
+    rows = []
+    for number in range(count):
+        words = [draw.choice(["the", "a", "saw", "and", "a-very-long-word", "Ann", "Bob", "Eve"]) for _ in range(draw.randrange(1, 10))]
+        tags = ["O" if not word[0].isupper() else "B-person" for word in words]
+        rows.append(Example(" ".join(words), tuple(tags), line=number + 1, tokens=tuple(words)))
+    return Table(rows, "spans", "made", {}, [])
+
+
+def test_a_difference_of_seeds_and_sentences_and_its_interval(tagging):
+    draw = np.random.default_rng(0)
+    first = np.stack([draw.integers(0, 3, (5, 40)), np.full((5, 40), 4)], -1).astype(float)
+    second = np.stack([draw.integers(0, 3, (3, 40)), np.full((3, 40), 4)], -1).astype(float)
+    found, low, high = tagging.difference(first, second, resamples=4000)
+    assert found == pytest.approx(100 * (first[..., 0].sum(1) / 160).mean() - 100 * (second[..., 0].sum(1) / 160).mean())
+    gaps = []  # the same, drawn one by one
+    for _ in range(4000):
+        rows = draw.integers(0, 40, 40)
+        sides = [
+            [each[rows, 0].sum() / each[rows, 1].sum() for each in side[draw.integers(0, len(side), len(side))]] for side in (first, second)
+        ]
+        gaps.append(100 * (np.mean(sides[0]) - np.mean(sides[1])))
+    assert [low, high] == pytest.approx(np.percentile(gaps, [2.5, 97.5]), abs=0.5)
+    assert tagging.difference(first[:1], first[:1], resamples=200) == (0, 0, 0)
+
+
+def test_taggers_beside_flair_from_arguments_to_json(tagging, monkeypatch, tmp_path, capsys):
+    if not tagging.peers.installed("flair"):
+        pytest.skip("Flair's environment is made by the first run of benchmarks/tagging.py")
+    splits = Splits(tagged(80, 0), tagged(20, 1), tagged(20, 2))
+    monkeypatch.setattr(datasets, "load", lambda name: splits)
+    monkeypatch.setitem(tagging.OUR_BEST, "wnut17", {"epochs": 1})
+    monkeypatch.setitem(tagging.FLAIR_BEST, "wnut17", {**tagging.RATE, "max_epochs": 1})
+    out, threads = tmp_path / "tagging.json", torch.get_num_threads()
+    monkeypatch.setattr(sys, "argv", ["tagging.py", "--quick", "--data", "wnut17", "--threads", "1", "--quality", "1,2", "--out", str(out)])
+    tagging.main()
+    torch.set_num_threads(threads)
+    results, printed = read_json(out), capsys.readouterr().out
+    ratios = [row for row in results["rows"] if "ratio" in row]
+    assert len(ratios) == 5 and all(0 < row["least"] <= row["ratio"] <= row["most"] for row in ratios)
+    ours, theirs = (results["rows"][-1][side] for side in ("first", "second"))
+    words = len({word for row in splits.train.examples for word in row.tokens})
+    assert ours == pytest.approx(theirs, rel=0.02) and theirs > 256 * 4 * 2 * (150 + 256) + 100 * words
+    (quality,) = results["quality"]
+    assert quality["seeds"] == [1, 2] and len(quality["scores"]["theirs"]["test"]) == 2
+    assert f"difference {quality['difference']:+.2f} points" in printed
+
+
+def test_flairs_loops_and_what_stands_for_them_give_the_same_weights(tagging, tmp_path):
+    if not tagging.peers.installed("flair"):
+        pytest.skip("Flair's environment is made by the first run of benchmarks/tagging.py")
+    parts = {part: tagging.columns(tagged(count, seed)) for part, count, seed in (("train", 60, 0), ("dev", 10, 1), ("test", 10, 2))}
+    files, training = tagging.written(parts, tmp_path), {**tagging.RATE, "max_epochs": 2, "hidden_size": 16}
+    answers = [
+        tagging.peers.run(
+            "flair", "flair_tagger.py", tagging.request("wnut17", files, training, seed=1, repeats=1, faster=faster), threads=1
+        )
+        for faster in (False, True)
+    ]
+    assert answers[0]["magnitude"] == pytest.approx(answers[1]["magnitude"], rel=1e-5)
+    assert answers[0]["dev_scores"] == answers[1]["dev_scores"] and answers[0]["predictions"] == answers[1]["predictions"]
