@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -11,7 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from weft.errors import InputError
-from weft.losses import LOSSES, BinaryCrossEntropy, CrossEntropy, Hinge, SquaredError, Term
+from weft.losses import IGNORED, LOSSES, BinaryCrossEntropy, CrossEntropy, Hinge, SquaredError, TagLoss, Term
+from weft.nn.crf import CRF, Emissions, chain_loss
 
 
 def batch_of(logits: Tensor, targets: Tensor) -> SimpleNamespace:
@@ -232,3 +234,104 @@ def test_class_weights_may_be_a_tensor(make):
     logits, targets = random_case()
     given_as_tensor = value(make(class_weights=torch.tensor(WEIGHTS)), logits, targets)
     torch.testing.assert_close(given_as_tensor, value(make(class_weights=WEIGHTS), logits, targets))
+
+
+# tags
+
+LENGTHS = (4, 1, 0, 3)
+
+
+def tagged(labels: dict[str, int], *, chained: bool = False, dtype: torch.dtype = torch.float64) -> SimpleNamespace:
+    """A batch whose model, `emitted`, answers the emissions it holds."""
+    generator = torch.Generator().manual_seed(3)
+    mask = torch.arange(max(LENGTHS)) < torch.tensor(LENGTHS)[:, None]
+    found, targets = {}, []
+    for column, count in labels.items():
+        chain = None
+        if chained:
+            crf = CRF(labels=count).to(dtype)
+            for parameter in crf.parameters():
+                parameter.data = torch.randn(parameter.shape, generator=generator, dtype=dtype)
+            chain = crf.chain()
+        logits = torch.randn(*mask.shape, count, generator=generator, dtype=dtype)
+        found[column] = Emissions(logits.requires_grad_(), mask, chain)
+        targets.append(torch.randint(count, mask.shape, generator=generator).masked_fill(~mask, IGNORED))
+    return SimpleNamespace(found=found, targets=torch.stack(targets, -1), mask=mask)
+
+
+def emitted(batch: SimpleNamespace) -> dict[str, Emissions]:
+    return batch.found
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_tags_by_themselves_are_the_mean_over_tokens(smoothing):
+    batch = tagged({"upos": 5, "xpos": 3})
+    batch.targets[0, 1, 0] = IGNORED  # in one column alone
+    loss = TagLoss(("upos", "xpos"), weights={"xpos": 0.25}, smoothing=smoothing)
+    terms = loss(emitted, batch)
+    assert {name: term.weight for name, term in terms.items()} == {"upos": 1.0, "xpos": 0.25}
+    assert loss.counts(batch) == {"upos": 7.0, "xpos": 8.0}
+    for place, (column, term) in enumerate(terms.items()):
+        each = []
+        for row, step in torch.nonzero(batch.targets[..., place] != IGNORED).tolist():
+            log_probability = batch.found[column].logits[row, step].log_softmax(0)
+            own = -log_probability[batch.targets[row, step, place]]
+            each.append((1 - smoothing) * own - smoothing * log_probability.mean())
+        torch.testing.assert_close(term.value, torch.stack(each).mean(), rtol=1e-12, atol=1e-12)
+
+
+def test_tags_chosen_together_are_the_chains_loss_by_token():
+    batch = tagged({"upos": 4, "ner": 3}, chained=True)
+    loss = TagLoss(("upos", "ner"), chained=True)
+    terms = loss(emitted, batch)
+    assert loss.counts(batch) == {"upos": 8.0, "ner": 8.0}
+    for place, (column, term) in enumerate(terms.items()):
+        expected = chain_loss(batch.found[column], batch.targets[..., place].clamp(min=0)).sum() / 8
+        torch.testing.assert_close(term.value, expected, rtol=1e-12, atol=0)
+    batch.targets[0, 2, 1] = IGNORED  # a sentence that is not tagged throughout says nothing of that column
+    terms = loss(emitted, batch)
+    assert loss.counts(batch) == {"upos": 8.0, "ner": 4.0}
+    expected = chain_loss(batch.found["ner"], batch.targets[..., 1].clamp(min=0))[1:].sum() / 4
+    torch.testing.assert_close(terms["ner"].value, expected, rtol=1e-12, atol=0)
+    (gradient,) = torch.autograd.grad(terms["ner"].value, batch.found["ner"].logits)
+    assert not gradient[0].any() and gradient[1].any() and not gradient[~batch.mask].any()
+
+
+@pytest.mark.parametrize("chained", [False, True])
+def test_tags_none_of_which_is_known_are_worth_nothing(chained):
+    batch = tagged({"upos": 4}, chained=chained)
+    batch.targets[:] = IGNORED
+    loss = TagLoss(("upos",), chained=chained)
+    value = loss(emitted, batch)["upos"].value
+    assert value == 0
+    (gradient,) = torch.autograd.grad(value, batch.found["upos"].logits)
+    assert not gradient.any() and torch.isfinite(gradient).all()
+    # the sentence of no tokens counts as tagged throughout, and is worth nothing
+    assert loss.counts(batch) == {"upos": 0.0}
+
+
+@pytest.mark.parametrize("chained", [False, True])
+def test_an_unknown_tag_in_an_impossible_place_does_not_spoil_the_others(chained):
+    """Where a chain forbids what stands in place of an unknown tag, the sentence's loss would be infinite: it is left out."""
+    batch = tagged({"ner": 3}, chained=chained)
+    if chained:
+        start = torch.tensor([-math.inf, 0.0, 0.0], dtype=torch.float64)
+        batch.found["ner"] = Emissions(batch.found["ner"].logits, batch.mask, replace(batch.found["ner"].chain, start=start))
+        batch.targets[:, 0] = torch.where(batch.mask[:, :1], 1, IGNORED)
+    batch.targets[0, 0] = IGNORED
+    value = TagLoss(("ner",), chained=chained)(emitted, batch)["ner"].value
+    (gradient,) = torch.autograd.grad(value, batch.found["ner"].logits)
+    assert torch.isfinite(value) and torch.isfinite(gradient).all()
+
+
+def test_tags_in_half_precision_are_summed_in_whole():
+    batch = tagged({"upos": 5}, dtype=torch.float32)
+    batch.found["upos"] = Emissions(batch.found["upos"].logits.detach().bfloat16(), batch.mask)
+    assert TagLoss(("upos",))(emitted, batch)["upos"].total.dtype == torch.float32
+
+
+def test_tags_need_targets():
+    batch = tagged({"upos": 5})
+    batch.targets = None
+    with pytest.raises(InputError, match="no targets"):
+        TagLoss(("upos",))(emitted, batch)

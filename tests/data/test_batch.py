@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from weft.data import batch as module
-from weft.data.batch import Batch, Batches, make_batches, pad
+from weft.data.batch import IGNORED, Batch, Batches, make_batches, pad, with_tokens
+from weft.data.lexicon import Words
 from weft.data.words import WordTokenizer
 
 LENGTHS = st.lists(st.integers(0, 12), min_size=0, max_size=40)
@@ -260,3 +261,86 @@ def test_fingerprints_tell_data_and_budgets_apart(lengths, data):
         changed = data.draw(st.sampled_from([i for i, length in enumerate(lengths) if length]))
         others.append(made([row + (i == changed) for i, row in enumerate(rows)]))
     assert len({same, *others}) == 1 + len(others)
+
+
+# targets of tokens, and words that know their forms
+
+
+@given(LENGTHS, BUDGET, SEED, st.integers(0, 3))
+def test_targets_of_tokens_go_with_them(lengths, budget, seed, columns):
+    rows = rows_of(lengths)
+    targets = [row.astype(np.int64) if not columns else np.stack([row * (k + 1) for k in range(columns)], 1) for row in rows]
+    for batch in Batches(rows, targets=targets, seed=seed, **budget):
+        assert batch.targets.shape == (*batch.mask.shape, *([columns] if columns else []))
+        if not len(batch):
+            continue
+        assert with_tokens(batch.targets)
+        assert (batch.targets[~batch.mask] == IGNORED).all()
+        for k in range(columns or 1):
+            column = batch.targets[..., k] if columns else batch.targets
+            assert torch.equal(column[batch.mask], batch.inputs[batch.mask] * (k + 1))
+
+
+def test_parts_of_a_batch_trim_the_targets_of_its_tokens():
+    rows = rows_of([5, 1, 2, 0])
+    (batch,) = Batches(rows, targets=[np.stack([row, row], 1) for row in rows], examples=4, bucketed=False, seed=3)
+    for part in (*batch.split(4), *batch.split(2), batch.rows(torch.tensor([1, 3])), batch.to("cpu")):
+        assert part.targets.shape == (*part.mask.shape, 2)
+        assert torch.equal(part.targets[part.mask][:, 0], part.inputs[part.mask])
+        assert (part.targets[~part.mask] == IGNORED).all()
+    sets = Batches(rows, targets=torch.ones(4, 9), examples=4)  # several labels a row are floats, and stay whole
+    assert [part.targets.shape for batch in sets for part in batch.split(4)] == [(1, 9)] * 4
+
+
+def test_targets_of_tokens_that_do_not_fit_are_named():
+    with pytest.raises(ValueError, match="row 1 has 2 tokens but 1 targets"):
+        Batches(rows_of([3, 2]), targets=[np.zeros(3, np.int64), np.zeros(1, np.int64)], examples=2)
+    with pytest.raises(ValueError, match="2 rows but 1 targets"):
+        Batches(rows_of([3, 2]), targets=[np.zeros(3, np.int64)], examples=2)
+
+
+def test_longer_rows_are_cut_with_the_targets_of_their_tokens():
+    (batch,) = Batches(rows_of([5, 2]), targets=[np.arange(5), np.arange(2)], examples=2, maximum_length=3)
+    assert batch.targets.tolist() == [[0, 1, IGNORED], [0, 1, 2]]
+
+
+WORDS = ["the", "The", "cat", "sat", "", "é", "x" * 40]
+WORD_LISTS = st.lists(st.lists(st.sampled_from(WORDS), max_size=8), min_size=1, max_size=12)
+
+
+@given(WORD_LISTS, BUDGET, SEED)
+def test_a_batch_knows_each_of_its_words_once(sentences, budget, seed):
+    words = Words.train([["the", "cat", "sat"], ["The"]], features=["case", "suffix2"])
+    rows, table = words.encode(sentences)
+    whole = table.forms(np.arange(len(table.word)))
+    for batch in Batches(rows, lexicon=table, seed=seed, **budget):
+        forms = batch.forms
+        assert not forms.word[0] and not forms.features[0].any() and not forms.characters[0].any()
+        held = [sentences[source] for source in batch.source.tolist()]
+        assert len(forms.word) == 1 + len({word for sentence in held for word in sentence})
+        assert not batch.inputs[~batch.mask].any()
+        for part in (batch, *batch.split(3), batch.to("cpu"), batch.rows(torch.arange(len(batch)).flip(0))):
+            for row, source in enumerate(part.source.tolist()):
+                for place, number in enumerate(rows[source].tolist()):
+                    mine = int(part.inputs[row, place])
+                    assert mine and part.mask[row, place]
+                    assert part.forms.word[mine] == whole[0][number]
+                    assert part.forms.features[mine].tolist() == whole[1][number].tolist()
+                    width = min(part.forms.characters.shape[1], whole[2].shape[1])
+                    assert part.forms.characters[mine, :width].tolist() == whole[2][number, :width].tolist()
+
+
+def test_a_fingerprint_sees_tags_and_words():
+    sentences = [["the", "cat"], ["sat"]]
+    words = Words.train(sentences)
+    rows, table = words.encode(sentences)
+    tags = [np.array([0, 1]), np.array([1])]
+    plain = Batches(rows, targets=tags, lexicon=table, examples=2).fingerprint()
+    assert plain == Batches(rows, targets=[one.copy() for one in tags], lexicon=table, examples=2).fingerprint()
+    others = [
+        Batches(rows, targets=[np.array([0, 1]), np.array([0])], lexicon=table, examples=2),
+        Batches(rows, targets=tags, lexicon=words.encode([["a", "cat"], ["sat"]])[1], examples=2),
+        Batches(rows, targets=tags, lexicon=Words.train(sentences, features=["case"]).encode(sentences)[1], examples=2),
+        Batches(rows, targets=tags, examples=2),
+    ]
+    assert len({plain, *(one.fingerprint() for one in others)}) == 5

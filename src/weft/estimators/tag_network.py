@@ -87,8 +87,17 @@ class TagNetwork(Engine):
             torch.manual_seed(self.seed)
             try:
                 self.model = Tagger(config, legal).to(self.compute.device)
+                self._try_out(self.model)
             except ValueError as error:
                 raise InputError(str(error), "settings") from error
+
+    def _try_out(self, model: Tagger) -> None:
+        """Raises ValueError where the encoder gives no state for every word, before anything is trained."""
+        assert self.words is not None
+        rows, lexicon = self.words.encode([["a"] * 5])
+        with torch.inference_mode():
+            model.eval()(Batches(rows, examples=1, lexicon=lexicon).gather(np.arange(1)).to(self.compute.device))
+        model.train()
 
     def _levels(self) -> dict[str, int]:
         levels = by_column("levels", self.settings.budget["levels"], self.labels)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -132,7 +133,8 @@ class Tagger(Estimator):
             inside = (self._inside(column, sentence) for sentence in tags)
             self.labels_[column] = sorted({tag for sentence in inside for tag in sentence})
             if len(self.labels_[column]) < 2:
-                raise InputError(f"every tag is {self.labels_[column][0]!r}: a tagger needs at least two", column)
+                said = f"every tag is {self.labels_[column][0]!r}" if self.labels_[column] else "no sentence has a word"
+                raise InputError(f"{said}: a tagger needs at least two tags", column)
         self.task_ = next(iter(self.tasks_.values()))
 
     def _scheme(self) -> str:
@@ -178,27 +180,41 @@ class Tagger(Estimator):
         from weft.estimators.engine import Budget
 
         if validation is not None:
-            held = checked(validation[0], validation[1], "validation", columns)
+            held = self._given_validation(validation, columns)
         else:
             (words, columns), held = hold_out(words, columns, self.validation_fraction, self.seed_)
+        dev = None if held is None else self._tagged(*held)
         self.engine_ = self._network(rung)
         self.history_ = self.engine_.fit(
-            self._tagged(words, columns), None if held is None or not held[0] else self._tagged(*held),
+            self._tagged(words, columns), dev if dev is not None and len(dev) else None,
             Budget(self.steps, self.epochs, self.minutes),
             checkpoint=None if checkpoint is None else Path(checkpoint), resume=resume, callbacks=callbacks,
         )  # fmt: skip
 
+    def _given_validation(self, validation: Any, columns: Mapping[str, Any]) -> tuple[Any, Any]:
+        """The caller's (sentences, tags); tags that training does not have are said, and take no part in the choice of weights."""
+        if not isinstance(validation, tuple | list) or len(validation) != 2:
+            raise InputError("must be (sentences, tags)", "validation")
+        held = checked(validation[0], validation[1], "validation", columns)
+        for column, tags in held[1].items():
+            self._say_unseen(column, tags, "left out of the choice of weights")
+        return held
+
     def _tagged(self, words: Sentences, columns: Mapping[str, Any]) -> Any:
-        """Sentences in pieces that are not too long, empty ones left out, with their targets."""
+        """Sentences in pieces that are not too long, empty ones left out, with their targets; a span between two pieces is one in each."""
         from weft.estimators.tag_network import Tagged, cut
 
         limit = self._settings(self._rung()).tokenizer["maximum_length"]
+        self._say_long(words, limit)
         pieces, _ = cut(words, limit)
-        targets, _ = cut(self._targets(columns), limit)  # type: ignore[arg-type]
+        targets = self._targets({column: cut(tags, limit)[0] for column, tags in columns.items()})
+        kept = [i for i, piece in enumerate(pieces) if len(piece)]
+        return Tagged([pieces[i] for i in kept], [targets[i] for i in kept])
+
+    @staticmethod
+    def _say_long(words: Sentences, limit: int) -> None:
         if longer := sum(len(sentence) > limit for sentence in words) if limit else 0:
             log.warning("%d of %d sentences are longer than maximum_length=%d words and are read in pieces", longer, len(words), limit)
-        kept = [i for i, piece in enumerate(pieces) if len(piece)]
-        return Tagged([pieces[i] for i in kept], [targets[i] for i in kept])  # type: ignore[misc]
 
     def _network(self, rung: Rung) -> Any:
         """The neural engine for these settings, not built yet."""
@@ -230,7 +246,7 @@ class Tagger(Estimator):
         words, columns = checked(sentences, tags, "sentences")
         self.seed_ = self._seed()
         self._learn_labels(columns)
-        held = checked(validation[0], validation[1], "validation", columns)
+        held = self._given_validation(validation, columns)
         return self._network(self._rung()).measure(self._tagged(words, columns), self._tagged(*held))
 
     def predict(self, sentences: Sequence[Any]) -> Any:
@@ -275,15 +291,15 @@ class Tagger(Estimator):
 
     def score(self, X: Sentences, y: Tags) -> float:
         """The main metric: token accuracy, or strict span F1 where the tags are spans."""
-        return self.evaluate(X, y)[MAIN_METRIC[self.task_]]
+        return self.evaluate(X, y).get(MAIN_METRIC[self.task_], math.nan)
 
-    def _say_unseen(self, column: str, tags: Sequence[Sequence[str]]) -> None:
+    def _say_unseen(self, column: str, tags: Sequence[Sequence[str]], so: str = "they count as wrong") -> None:
         known = set(self.labels_[column])
         missed = [tag for sentence in tags for tag in self._inside(column, sentence) if tag not in known]
         if missed:
             names = sorted(set(missed))
             said = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-            log.warning("%d tokens have a tag that training never saw (%s): they count as wrong", len(missed), said)
+            log.warning("%d tokens have a tag that training never saw (%s): %s", len(missed), said, so)
 
     def _names(self, column: str, ids: np.ndarray) -> list[str]:
         names = self.labels_[column]
@@ -291,6 +307,8 @@ class Tagger(Estimator):
 
     def _decoded(self, sentences: Sentences) -> dict[str, Decoded]:
         self._check_fitted()
+        if self._rung().engine == "neural":
+            self._say_long(sentences, self.engine_.settings.tokenizer["maximum_length"])
         found: dict[str, Decoded] = self.engine_.decoded(sentences)
         return found
 
@@ -316,6 +334,8 @@ def as_sentences(sentences: Any) -> list[Any]:
     """A list of sentences, each a text or a list of words. Raises InputError, naming the first that is neither."""
     if isinstance(sentences, str):
         raise InputError("is one text; give a list of sentences", "sentences")
+    if not isinstance(sentences, Iterable):
+        raise InputError(f"must be a list of sentences, not {sentences!r:.60}", "sentences")
     found = list(sentences)
     for number, one in enumerate(found, start=1):
         if not isinstance(one, str) and not (isinstance(one, Sequence) and all(isinstance(word, str) for word in one)):
@@ -365,15 +385,17 @@ def checked(
         raise InputError(f"there are no tags for {missing[0] if named else 'any column'}", "tags")
     found = {}
     for column in columns or named:
-        lists = [list(one) if not isinstance(one, str) else None for one in named[column]]
+        if isinstance(named[column], str) or not isinstance(named[column], Iterable):
+            raise InputError(f"must be a list of tags for each sentence, not {named[column]!r:.60}", "tags")
+        lists = [list(one) if isinstance(one, Iterable) and not isinstance(one, str) else None for one in named[column]]
         if len(lists) != len(words):
             raise InputError(f"{len(words)} sentences but {len(lists)} lists of tags", "tags")
         for number, (sentence, one) in enumerate(zip(words, lists, strict=True), start=1):
             if one is None or len(one) != len(sentence):
-                have = "a text" if one is None else f"{len(one)} tags"
+                have = "no list of tags" if one is None else f"{len(one)} tags"
                 raise InputError(f"sentence {number} has {len(sentence)} words but {have}; every word needs one", "tags")
-            if bad := next((tag for tag in one if not isinstance(tag, str) or not tag), None):
-                raise InputError(f"sentence {number} has the tag {bad!r}; tags are texts", "tags")
+            if bad := [tag for tag in one if not isinstance(tag, str) or not tag]:
+                raise InputError(f"sentence {number} has the tag {bad[0]!r}; tags are texts", "tags")
         found[column] = [list(map(str, one or ())) for one in lists]
     return [list(one) for one in words], found
 
