@@ -7,10 +7,10 @@ of the whole test set at once: ours from lists of words to tags; Flair's from re
 lists of words too. Flair runs in an environment of its own, which times itself; the two sides take turns, ratios are medians over them.
 "our best" is the same network as weft trains it unasked: words of more than 24 characters cut, bf16 where the processor has it.
 
-Quality (--quality SEEDS): both sides trained by OUR_BEST and FLAIR_BEST, the best epoch on dev kept, test tagged once; strict span F1 (token
-accuracy for ewt) of each seed, and the difference of the means with its 95% interval over seeds (each side's drawn with replacement) and
-sentences (drawn with replacement, the same for both). Flair's loops are replaced there by tensor operations that give the same numbers
-(peers/flair_faster.py); its speed is never measured so. Writes --out as JSON.
+Quality (--quality SEEDS): both sides trained by OUR_BEST and FLAIR_BEST, the best epoch on dev kept, test tagged once; strict span F1
+(token accuracy for ewt) of each seed, and the difference of the means with its 95% interval over seeds (each side's drawn with
+replacement) and sentences (drawn with replacement, the same for both). Flair's loops are replaced there by tensor operations that give
+the same numbers (peers/flair_faster.py); its speed is never measured so. Writes --out as JSON.
 """
 
 from __future__ import annotations
