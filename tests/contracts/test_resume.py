@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import asdict
 from types import SimpleNamespace
 
 import pytest
+from contracts import Killed, at, outcome
 from tiny import BF16, CASES, VECTORS, corpus, network, weights
 
 from weft.errors import InputError
@@ -19,25 +19,10 @@ STEPS = 12  # of batches of 7 of 32 examples: two epochs and a part; a check eve
 DATA, DEV = corpus(), corpus(count=12, seed=1)
 
 
-class Killed(BaseException):
-    """What nobody catches."""
-
-
 def run(rung, checkpoint=None, *, resume=False, callbacks=(), kind="classes", data=DATA, dev=DEV, steps=STEPS, **settings):
     """(weights, everything that history says but the seconds) of one training."""
     made = network(rung, kind, dropout=0.3, batch_size=7, checks=4, data=data, **settings)
-    history = made.fit(data, dev, Budget(steps=steps), checkpoint=checkpoint, resume=resume, callbacks=list(callbacks))
-    return weights(made.model), {name: value for name, value in asdict(history).items() if name != "seconds"}
-
-
-def at(step, error, check=False):
-    """A callback that raises after that step, or after the check that follows it."""
-
-    def callback(moment):
-        if moment.step == step and (moment.metrics is not None) == check:
-            raise error
-
-    return callback
+    return outcome(made, data, dev, steps, checkpoint, resume=resume, callbacks=callbacks)
 
 
 def assert_resumes_exactly(whole, rung, path, step, error, check=False, **options):

@@ -5,29 +5,15 @@ weft trains in the process it is called in; there are no data workers whose numb
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-
 import fits
 import pytest
+from contracts import under_hash_seeds
 
 
 @pytest.fixture(scope="session")
 def elsewhere() -> list[dict[str, str]]:
     """The digests of every case in processes of other hash seeds."""
-    running = []
-    for seed in ("1", "4242"):
-        environment = {**os.environ, "PYTHONHASHSEED": seed, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
-        command = [sys.executable, fits.__file__]
-        running.append(subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
-    found = []
-    for process in running:
-        out, errors = process.communicate()
-        assert process.returncode == 0, errors[-3000:]
-        found.append(json.loads(out))
-    return found
+    return under_hash_seeds(fits.__file__)
 
 
 @pytest.mark.parametrize("case", fits.CASES)

@@ -10,34 +10,10 @@ import sys
 import numpy as np
 import pytest
 import ranks
-import torch
+from contracts import assert_same, one_step
 from tiny import CASES, KINDS, corpus, network
 
 from weft.losses import CrossEntropy
-from weft.training.loop import TrainConfig, train
-
-RATE = 0.5
-
-
-def one_step(made, data, parts: int, loss=None) -> tuple[dict[str, float], dict[str, torch.Tensor]]:
-    """The loss terms of one step of plain descent on all of the data, and the gradient, read off what the weights moved by."""
-    before = {name: parameter.detach().double().clone() for name, parameter in made.model.named_parameters()}
-    told: list[dict[str, float]] = []
-    config = TrainConfig(steps=1, optimizer="sgd", learning_rate=RATE, schedule="constant", clip=None, micro_batches=parts)
-    batches = made.batches(data, shuffled=True)
-    assert batches.steps() == 1
-    train(made.model, batches, loss or made.loss(data), config, callbacks=[lambda moment: told.append(dict(moment.losses))])
-    moved = {name: (before[name] - parameter.detach().double()) / RATE for name, parameter in made.model.named_parameters()}
-    return told[0], moved
-
-
-def assert_same(one, other) -> None:
-    assert one[0].keys() == other[0].keys()
-    for name in one[0]:
-        assert other[0][name] == pytest.approx(one[0][name], rel=1e-6)
-    for name, gradient in one[1].items():
-        torch.testing.assert_close(other[1][name], gradient, rtol=0, atol=2e-6, msg=name)
-        assert gradient.any(), name
 
 
 @pytest.mark.parametrize("rung,kind", [(rung, kind) for rung in CASES for kind in KINDS])

@@ -1,4 +1,5 @@
-"""`python ranks.py COUNT OUT`: trains every neural rung on COUNT ranks of this machine (gloo) and writes what came of it as JSON."""
+"""`python ranks.py COUNT OUT`: trains every neural rung of texts, and some taggers, on COUNT ranks of this machine (gloo) and writes what
+came of it as JSON."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import tagging
 import torch
 from tiny import CASES as RUNGS
 from tiny import corpus, network
@@ -33,17 +35,16 @@ CASES: dict[str, dict[str, Any]] = {
     "cnn, class weights": {"rung": "cnn", "loss": CrossEntropy(class_weights=(1.0, 4.0, 0.2))},
     "window, batches of fewer rows than ranks": {"rung": "window", "rows": 7, "size": 2},
     "window, a rank of empty texts": {"rung": "window", "sparse": True, "rows": 6, "size": 2, "empty": True},
+    "tagger of spans": {"tagger": "char-bilstm-crf, spans"},
+    "tagger of two columns": {"tagger": "levels the other way, crf", "micro_batches": 2},
+    "tagger, batches of fewer rows than ranks": {"tagger": "sum", "rows": 7, "size": 2},
 }
 
 
 def trained(case: str) -> dict[str, Any]:
     """Six steps of momentum on unequal batches: loss terms of each step, losses of the checks, weights before and after."""
     options = dict(CASES[case])
-    rung, kind = options.pop("rung"), options.pop("kind", "classes")
-    data = corpus(kind, count=options.pop("rows", 24))
-    if options.pop("empty", False):
-        data.texts = ["" if row % 2 else text for row, text in enumerate(data.texts)]
-    made = network(rung, kind, dropout=0.0, batch_size=options.pop("size", 7))
+    made, data = made_for(options)
     if options.pop("sparse", False):
         before, made.model = made.model, Classifier(replace(made.model.config, sparse=True))
         made.model.load_state_dict(before.state_dict())
@@ -63,8 +64,21 @@ def trained(case: str) -> dict[str, Any]:
     return {"losses": losses, "checks": [check["loss"] for check in history.checks], "start": start, "weights": weights_of(made.model)}
 
 
+def made_for(options: dict[str, Any]) -> tuple[Any, Any]:
+    """The network of a case and its data; takes what says so out of the options."""
+    rows, size = options.pop("rows", 24), options.pop("size", 7)
+    if "tagger" in options:
+        tagger = tagging.CASES[options.pop("tagger")]
+        return tagging.network(tagger, dropout=0.0, batch_size=size), tagging.corpus(tagger, count=rows)
+    rung, kind = options.pop("rung"), options.pop("kind", "classes")
+    data = corpus(kind, count=rows)
+    if options.pop("empty", False):
+        data.texts = ["" if row % 2 else text for row, text in enumerate(data.texts)]
+    return network(rung, kind, dropout=0.0, batch_size=size), data
+
+
 def weights_of(model: nn.Module) -> dict[str, Any]:
-    return {name: tensor.tolist() for name, tensor in model.state_dict().items()}
+    return {name: tensor.double().tolist() for name, tensor in model.state_dict().items()}  # what a chain allows is bool
 
 
 class Listener(nn.Module):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from weft.data.batch import Batch
+from weft.data.batch import IGNORED, Batch, with_tokens
 from weft.device import Compute
 from weft.estimators.network import Examples, Network
 from weft.estimators.rungs import RUNGS
@@ -144,10 +145,13 @@ def everything(made: Network, data: Examples) -> Batch:
 
 
 def widened(batch: Batch, columns: int, fill: int = 0) -> Batch:
-    """The batch with that many further columns of padding, which hold `fill`; the second texts of pairs too."""
+    """The batch with that many further columns of padding, which hold `fill`; the second texts of pairs, and targets of tokens, too."""
     pair = None if batch.pair is None else widened(batch.pair, columns, fill)
+    targets = batch.targets
+    if targets is not None and with_tokens(targets):
+        targets = F.pad(targets, (*(0, 0) * (targets.dim() - 2), 0, columns), value=IGNORED)
     inputs, mask = F.pad(batch.inputs, (0, columns), value=fill), F.pad(batch.mask, (0, columns), value=False)
-    return Batch(inputs, mask, batch.targets, batch.source, pair)
+    return replace(batch, inputs=inputs, mask=mask, targets=targets, pair=pair)
 
 
 def make_small(encoder: str, settings: Mapping[str, Any], input_size: int = 6, seed: int = 0) -> torch.nn.Module:
