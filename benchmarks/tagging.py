@@ -5,6 +5,7 @@ layer, a BiLSTM of 256 a direction; a CRF over BIOES for entities, a softmax for
 AdamW, float32 on both sides. Training is tokens/s of the epochs after the first, without reading and without a look at dev. Prediction is
 of the whole test set at once: ours from lists of words to tags; Flair's from ready Sentence objects, and, in a row of its own, from
 lists of words too. Flair runs in an environment of its own, which times itself; the two sides take turns, ratios are medians over them.
+Processor seconds stand beside the clock's, for machines that are busy.
 "our best" is the same network as weft trains it unasked: words of more than 24 characters cut, bf16 where the processor has it.
 
 Quality (--quality SEEDS): both sides trained by OUR_BEST and FLAIR_BEST, the best epoch on dev kept, test tagged once; strict span F1
@@ -65,23 +66,28 @@ def columns(table: Table) -> Columns:
     return [list(each.tokens or ()) for each in table.examples], [list(tags) for tags in labels]
 
 
+def now() -> np.ndarray:
+    """(2,): the clock, and the processors' time of this process."""
+    return np.array([time.perf_counter(), time.process_time()])
+
+
 class Clock:
     """When each step of a training was done."""
 
     def __init__(self) -> None:
-        self.times: list[float] = []
+        self.times: list[np.ndarray] = []
 
     def __call__(self, moment: Any) -> None:
-        self.times.append(time.perf_counter())
+        self.times.append(now())
 
-    def rate(self, tokens: int, epochs: int) -> float:
+    def rate(self, tokens: int, epochs: int) -> np.ndarray:
         """Tokens a second, over the epochs after the first."""
         steps = len(self.times) // epochs
         return tokens * (epochs - 1) / (self.times[-1] - self.times[steps - 1])
 
 
-def ours(name: str, parts: Mapping[str, Columns], threads: int, epochs: int, best: bool) -> dict[str, float]:
-    """One turn of ours: tokens/s of training and of prediction."""
+def ours(name: str, parts: Mapping[str, Columns], threads: int, epochs: int, best: bool) -> dict[str, Any]:
+    """One turn of ours: tokens/s of training and of prediction, by the clock and the processors."""
     words, tags = parts["train"]
     settings = dict(SAME) if best else {**SAME, "maximum_characters": UNCUT}
     clock = Clock()
@@ -92,19 +98,19 @@ def ours(name: str, parts: Mapping[str, Columns], threads: int, epochs: int, bes
     model.fit(words, tags, callbacks=[clock])
     test = parts["test"][0]
     model.predict(test[:BULK])
-    started = time.perf_counter()
+    started = now()
     model.predict(test)
-    seconds = time.perf_counter() - started
+    seconds = now() - started
     return {"train": clock.rate(_tokens(words), epochs), "predict": _tokens(test) / seconds, "parameters": float(model.parameters_)}
 
 
-def theirs(name: str, files: Mapping[str, str], threads: int, epochs: int) -> dict[str, float]:
+def theirs(name: str, files: Mapping[str, str], threads: int, epochs: int) -> dict[str, Any]:
     """One turn of Flair's."""
     asked = request(name, {**files, "dev": None}, {**RATE, "max_epochs": epochs}, seed=1, repeats=2)
     answer = peers.run("flair", "flair_tagger.py", asked, threads=threads)
-    seconds, making = answer["predict_seconds"][1], answer["making_seconds"][1]  # the first warms up
+    seconds, making = np.array(answer["predict_seconds"][1]), np.array(answer["making_seconds"][1])  # the first warms up
     return {
-        "train": answer["tokens"] / statistics.mean(answer["epoch_seconds"][1:]),
+        "train": answer["tokens"] / np.mean(answer["epoch_seconds"][1:], 0),
         "predict": answer["test_tokens"] / seconds,
         "from words": answer["test_tokens"] / (seconds + making),
         "parameters": float(answer["parameters"]),
@@ -121,7 +127,7 @@ def request(name: str, files: Mapping[str, Any], training: Mapping[str, Any], **
 
 def speed(name: str, parts: Mapping[str, Columns], files: Mapping[str, str], options: argparse.Namespace) -> list[dict[str, Any]]:
     """The rows of one dataset; the first turn warms up."""
-    sides: dict[str, list[dict[str, float]]] = {"ours": [], "best": [], "theirs": []}
+    sides: dict[str, list[dict[str, Any]]] = {"ours": [], "best": [], "theirs": []}
     for _ in range(options.turns + 1):
         sides["ours"].append(ours(name, parts, options.threads, options.epochs, best=False))
         sides["best"].append(ours(name, parts, options.threads, options.epochs, best=True))
@@ -135,8 +141,9 @@ def speed(name: str, parts: Mapping[str, Columns], files: Mapping[str, str], opt
         ("training, our best", "train", "best", "train"),
         ("prediction from lists of words, our best", "predict", "best", "from words"),
     ):
-        pair = [turn[unit] for turn in counted[mine]], [turn[other] for turn in counted["theirs"]]
-        rows.append(compared(f"{name}: {what}", "tokens/s", *pair, SIDES))
+        for place, per in enumerate(("tokens/s", "tokens/processor-s")):
+            first, second = ([float(turn[key][place]) for turn in counted[side]] for side, key in ((mine, unit), ("theirs", other)))
+            rows.append(compared(f"{name}: {what}", per, first, second, SIDES))
     last = counted["ours"][-1], counted["theirs"][-1]
     rows.append(told(f"{name}: parameters", "", last[0]["parameters"], last[1]["parameters"], SIDES))
     return rows

@@ -196,7 +196,7 @@ def test_taggers_beside_flair_from_arguments_to_json(tagging, monkeypatch, tmp_p
     torch.set_num_threads(threads)
     results, printed = read_json(out), capsys.readouterr().out
     ratios = [row for row in results["rows"] if "ratio" in row]
-    assert len(ratios) == 5 and all(0 < row["least"] <= row["ratio"] <= row["most"] for row in ratios)
+    assert len(ratios) == 10 and all(0 < row["least"] <= row["ratio"] <= row["most"] for row in ratios)
     ours, theirs = (results["rows"][-1][side] for side in ("first", "second"))
     words = len({word for row in splits.train.examples for word in row.tokens})
     assert ours == pytest.approx(theirs, rel=0.02) and theirs > 256 * 4 * 2 * (150 + 256) + 100 * words

@@ -8,6 +8,8 @@ character_hidden, hidden_size, rnn_layers, use_crf, reproject_embeddings; optimi
 mini_batch_size, max_epochs, anneal (its own plateau scheduler; else the rate stays), patience; bulk_batch_size; repeats (of the
 prediction of test); seed; threads. With dev the weights of the best epoch on dev are taken, without it the last.
 
+Seconds are pairs, by the clock and of processors, but for start-up and reading.
+
 Answer: seconds of start-up and of reading; the seconds of each epoch's training (without reading and without the evaluation on dev), the
 tokens of an epoch; dev's score by epoch, Flair's own; for each repeat the seconds of making test's sentences and of predicting them;
 tokens of test; predictions of dev and test, a tag a token (BIO for ner); parameters; magnitude, the sum of their absolute values (of
@@ -41,6 +43,15 @@ from flair.trainers.plugins.base import TrainerPlugin  # noqa: E402
 
 STARTUP = time.perf_counter() - STARTED
 Sentences = list[list[str]]
+Times = tuple[float, float]  # seconds by the clock, and of processors
+
+
+def now() -> Times:
+    return time.perf_counter(), time.process_time()
+
+
+def since(started: Times) -> Times:
+    return time.perf_counter() - started[0], time.process_time() - started[1]
 
 
 class Watch(TrainerPlugin):  # type: ignore[misc, unused-ignore]
@@ -48,22 +59,22 @@ class Watch(TrainerPlugin):  # type: ignore[misc, unused-ignore]
 
     def __init__(self) -> None:
         super().__init__()
-        self.seconds: list[float] = []
+        self.seconds: list[Times] = []
         self.scores: list[float] = []
-        self.started = 0.0
+        self.started = now()
 
     @TrainerPlugin.hook  # type: ignore[untyped-decorator, unused-ignore]
     def before_training_epoch(self, **_: Any) -> None:
-        self.started = time.perf_counter()
+        self.started = now()
 
     @TrainerPlugin.hook  # type: ignore[untyped-decorator, unused-ignore]
     def after_training_epoch(self, **_: Any) -> None:
-        self.seconds.append(time.perf_counter() - self.started)
+        self.seconds.append(since(self.started))
 
     @TrainerPlugin.hook  # type: ignore[untyped-decorator, unused-ignore]
     def after_evaluation(self, validation_scores: tuple[float, ...], **_: Any) -> None:
         self.scores.append(float(validation_scores[0]))
-        print(f"epoch {len(self.scores)}: {self.scores[-1]:.4f} ({self.seconds[-1]:.1f} s)", file=sys.stderr, flush=True)
+        print(f"epoch {len(self.scores)}: {self.scores[-1]:.4f} ({self.seconds[-1][0]:.1f} s)", file=sys.stderr, flush=True)
 
 
 def words_of(path: str) -> Sentences:
@@ -140,17 +151,17 @@ def tags_of(sentence: Sentence, kind: str) -> list[str]:
     return tags
 
 
-def predicted(tagger: SequenceTagger, words: Sentences, request: dict[str, Any]) -> tuple[float, float, Sentences]:
+def predicted(tagger: SequenceTagger, words: Sentences, request: dict[str, Any]) -> tuple[Times, Times, Sentences]:
     """Seconds of making the sentences, seconds of predicting them, and the tags."""
-    started = time.perf_counter()
+    started = now()
     sentences = [Sentence(each) for each in words]
-    made = time.perf_counter()
+    making, started = since(started), now()
     tagger.predict(sentences, mini_batch_size=request["bulk_batch_size"])
-    done = time.perf_counter()
+    predicting = since(started)
     tags = [tags_of(sentence, request["tag"]) for sentence in sentences]
     if [len(each) for each in tags] != [len(each) for each in words]:
         raise ValueError("Flair's sentences have other tokens than those given")
-    return made - started, done - made, tags
+    return making, predicting, tags
 
 
 def measure(request: dict[str, Any], folder: Path) -> dict[str, Any]:
