@@ -174,16 +174,16 @@ def test_a_wrong_option_is_one_line_and_nothing_is_trained(weft_, data, options,
 
 
 def test_settings_for_all_and_for_one():
-    chosen = _settings(["dropout=0.3", "cnn.filters=200", "attention-lstm.hidden_size=8", "naive_bayes.alpha=1", "cnn.widths=2,3"])
+    chosen = _settings(["dropout=0.3", "cnn.filters=200", "attention-lstm.hidden_size=8", "naive_bayes.alpha=1", "cnn.widths=2,3"], RUNGS)
     assert chosen == {
         "": {"dropout": "0.3"},
         "cnn": {"filters": "200", "widths": "2,3"},
         "attention-lstm": {"hidden_size": "8"},
         "naive-bayes": {"alpha": "1"},
     }
-    assert _settings(None) == {}
+    assert _settings(None, RUNGS) == {}
     with pytest.raises(InputError, match="must be KEY=VALUE"):
-        _settings(["dropout"])
+        _settings(["dropout"], RUNGS)
 
 
 def test_checks_on_the_data_are_said_first(weft_, tmp_path):

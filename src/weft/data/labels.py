@@ -27,7 +27,7 @@ def settle(cells: Sequence[Any], lines: Sequence[int], task: str | None, name: s
     Raises InputError "FILE:LINE: …" where labels are missing or cannot be what the task needs.
     """
     if task is not None and task not in TEXT_TASKS:
-        raise InputError(f"there is no task {task!r} of labelled texts; it is one of {', '.join(TEXT_TASKS)}", "--task")
+        raise InputError(f"there is no task {task!r}; it is one of {', '.join(TEXT_TASKS)}, or tag or spans for a word a line", "--task")
     said: list[str] = []
     cells = [_unpacked(cell) for cell in cells]
     separator = None

@@ -41,7 +41,7 @@ def read(
     Raises InputError "FILE:LINE: what, and what would be right"; MissingExtra for Parquet without pyarrow.
     """
     if task is not None and task not in TEXT_TASKS:
-        raise InputError(f"there is no task {task!r} of labelled texts; it is one of {', '.join(TEXT_TASKS)}", "--task")
+        raise InputError(f"there is no task {task!r}; it is one of {', '.join(TEXT_TASKS)}, or tag or spans for a word a line", "--task")
     source = Source(path)
     wanted = {"--text-column": text_column, "--pair-column": pair_column, "--label-column": label_column}
     with long_fields():
