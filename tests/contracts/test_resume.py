@@ -102,7 +102,7 @@ def test_other_word_vectors_are_not_gone_on_with(tmp_path):
 
 @pytest.mark.parametrize("rung", ["bag", "lstm", "bag, multichannel", "cnn, non-static", "cnn, multichannel"])
 def test_tables_updated_by_rows(rung, tmp_path, monkeypatch):
-    monkeypatch.setattr("weft.estimators.network.LAZY_ROWS", 1)
+    monkeypatch.setattr("weft.estimators.engine.LAZY_ROWS", 1)
     whole = run(rung)
     for step in (2, 7):
         assert_resumes_exactly(whole, rung, tmp_path / "checkpoint", step, Killed())

@@ -168,7 +168,7 @@ def test_what_training_changes(rung, mode, sparse, monkeypatch):
     """Static: nothing of the table, which no optimizer holds and no count counts. Multichannel: one of two."""
     from weft.estimators.engine import Budget
 
-    monkeypatch.setattr("weft.estimators.network.LAZY_ROWS", 1 if sparse else 10**9)
+    monkeypatch.setattr("weft.estimators.engine.LAZY_ROWS", 1 if sparse else 10**9)
     made = network(f"{rung}, {mode}")
     before = {name: tensor.clone() for name, tensor in made.model.state_dict().items()}
     tables = [name for name in before if name.startswith("encoder.embedding")]

@@ -56,7 +56,7 @@ class Network(Engine):
         if self.vectors is not None:
             check_tokenizer(kind)
         self.tokenizer = train_tokenizer(kind, texts, **given)
-        start = None
+        self.vectors_facts, start = None, None
         if self.vectors is not None:
             start = self.found_vectors(self.tokenizer.vocabulary.tokens)  # type: ignore[attr-defined]  # only tokenizers with words come here
         self.create(pair)
