@@ -28,7 +28,6 @@ from weft.training.checkpoint import checkpoint_steps
 from weft.training.loop import History, TrainConfig, evaluate, train
 
 log = logging.getLogger("weft")
-PREDICTION_TOKENS = 16384  # of a padded batch at prediction
 CALIBRATION_STEPS = 8
 LAZY_ROWS = 4000
 
@@ -47,6 +46,8 @@ class Engine:
 
     With `vectors`, from where its embedding table starts.
     """
+
+    prediction_tokens = 16384  # of a padded batch at prediction
 
     def __init__(self, task: str, settings: Settings, compute: Compute, seed: int, vectors: Vectors | None = None) -> None:
         self.task, self.settings, self.compute, self.seed, self.vectors = task, settings, compute, seed, vectors
@@ -92,7 +93,7 @@ class Engine:
     def budgets(self, *, shuffled: bool) -> dict[str, Any]:
         """How batches are cut: by the settings in training, by many tokens elsewhere."""
         budget = self.settings.budget
-        tokens = (budget["batch_tokens"] or None) if shuffled else PREDICTION_TOKENS
+        tokens = (budget["batch_tokens"] or None) if shuffled else self.prediction_tokens
         seed = self.seed if shuffled else None
         return {"seed": seed, "tokens": tokens, "examples": None if tokens else budget["batch_size"]}
 

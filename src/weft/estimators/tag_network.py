@@ -47,6 +47,8 @@ class TagNetwork(Engine):
     labels: the names of each column's labels, the first column being the one that is measured; tasks: "tagging" or "spans" for each.
     """
 
+    prediction_tokens = 2048  # every word of a long row costs as much as any other: little padding matters more than large batches
+
     def __init__(
         self,
         labels: Mapping[str, Sequence[str]],
