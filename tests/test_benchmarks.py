@@ -183,6 +183,7 @@ def test_a_difference_of_seeds_and_sentences_and_its_interval(tagging):
     assert tagging.difference(first[:1], first[:1], resamples=200) == (0, 0, 0)
 
 
+@pytest.mark.slow  # Flair takes minutes
 def test_taggers_beside_flair_from_arguments_to_json(tagging, monkeypatch, tmp_path, capsys):
     if not tagging.peers.installed("flair"):
         pytest.skip("Flair's environment is made by the first run of benchmarks/tagging.py")
@@ -205,6 +206,7 @@ def test_taggers_beside_flair_from_arguments_to_json(tagging, monkeypatch, tmp_p
     assert f"difference {quality['difference']:+.2f} points" in printed
 
 
+@pytest.mark.slow  # Flair takes minutes
 def test_flairs_loops_and_what_stands_for_them_give_the_same_weights(tagging, tmp_path):
     if not tagging.peers.installed("flair"):
         pytest.skip("Flair's environment is made by the first run of benchmarks/tagging.py")
