@@ -251,7 +251,7 @@ def test_thirty_two_sentences_by_heart(case):
     data = corpus(case)
     made = network(case, dropout=0.0, batch_size=8, learning_rate=0.01)
     assert not mastered(made, data)
-    made.fit(data, None, Budget(steps=300 if case.started else 150))
+    made.fit(data, None, Budget(steps=400))
     assert mastered(made, data)
 
 
@@ -305,15 +305,16 @@ def test_probabilities_sum_to_one_and_are_of_the_best(case):
 @EVERY
 def test_one_token_and_one_step(case):
     made = network(case)
+    outside = [names.index("O") if "O" in names else 0 for names in made.labels.values()]  # legal by itself
     for word in ("bake", ""):
-        batch = everything(made, Tagged([[word]], [np.zeros((1, len(KINDS[case.kind])), np.int64)]))
+        batch = everything(made, Tagged([[word]], [np.array([outside], np.int64)]))
         assert batch.inputs.shape == (1, 1)
         for training in (True, False):
             made.model.train(training).zero_grad()
             total = sum(term.value for term in made.loss(None)(made.model, batch).values())
             total.backward()
-            assert torch.isfinite(total) or made.model.chains  # id 0 alone may be no legal sentence
-            assert not any(torch.isnan(p.grad).any() for p in made.model.parameters() if p.grad is not None)
+            assert torch.isfinite(total)
+            assert all(torch.isfinite(p.grad.to_dense()).all() for p in made.model.parameters() if p.grad is not None)
 
 
 @EVERY

@@ -57,7 +57,9 @@ CASES: dict[str, Case] = {
     "characters by a cnn": Case("char-bilstm-crf", "tags", {"characters": "cnn", "character_width": 4}),
     "sum": Case("char-bilstm", "tags", {"join": "sum", "features": ALL_FEATURES}),
     "sum of characters by a cnn": Case("transformer-crf", "spans", {"join": "sum", "features": "shape"}),
-    "concat of everything, projected": Case("window", "spans", {"characters": "bilstm", "features": ALL_FEATURES, "project": 10}),
+    "concat of everything, projected": Case(
+        "window", "spans", {"characters": "bilstm", "features": ALL_FEATURES, "project": 24, "hidden_size": 32}
+    ),
     "words as they are written": Case("cnn", "tags", {"lowercase": False, "features": "", "maximum_size": 60}),
     "a crf that may do anything": Case("bilstm-crf", "spans", {"constrained": False, "scheme": "BIO"}),
     "smoothed": Case("bilstm", "tags", {"label_smoothing": 0.1}),
