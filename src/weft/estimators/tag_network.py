@@ -28,6 +28,7 @@ from weft.nn.crf import Emissions, marginals, viterbi
 
 log = logging.getLogger("weft")
 Sentence = Sequence[str]
+HIGHEST = 8  # level: so many encoders on top of one another
 
 
 @dataclass
@@ -103,8 +104,8 @@ class TagNetwork(Engine):
 
     def _levels(self) -> dict[str, int]:
         levels = by_column("levels", self.settings.budget["levels"], self.labels)
-        if wrong := [level for level in levels.values() if level < 1 or level != int(level)]:
-            raise InputError(f"are whole numbers from 1, not {wrong[0]:g}", "levels")
+        if wrong := [level for level in levels.values() if not 1 <= level <= HIGHEST or level != int(level)]:
+            raise InputError(f"are whole numbers from 1 to {HIGHEST}, not {wrong[0]:g}", "levels")
         return {column: int(level) for column, level in levels.items()}
 
     def batches(self, data: Tagged, *, shuffled: bool) -> Batches:
