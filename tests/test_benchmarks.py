@@ -218,5 +218,6 @@ def test_flairs_loops_and_what_stands_for_them_give_the_same_weights(tagging, tm
         )
         for faster in (False, True)
     ]
+    assert [answer["arithmetic"] for answer in answers] == ["flair.models.sequence_tagger_utils.crf", "flair_faster"]
     assert answers[0]["magnitude"] == pytest.approx(answers[1]["magnitude"], rel=1e-5)
     assert answers[0]["dev_scores"] == answers[1]["dev_scores"] and answers[0]["predictions"] == answers[1]["predictions"]
