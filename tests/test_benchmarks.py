@@ -211,7 +211,8 @@ def test_flairs_loops_and_what_stands_for_them_give_the_same_weights(tagging, tm
     if not tagging.peers.installed("flair"):
         pytest.skip("Flair's environment is made by the first run of benchmarks/tagging.py")
     parts = {part: tagging.columns(tagged(count, seed)) for part, count, seed in (("train", 60, 0), ("dev", 10, 1), ("test", 10, 2))}
-    files, training = tagging.written(parts, tmp_path), {**tagging.RATE, "max_epochs": 2, "hidden_size": 16}
+    files = tagging.written(parts, tmp_path)
+    training = {**tagging.RATE, "optimizer": "SGD", "learning_rate": 0.1, "max_epochs": 2, "hidden_size": 16}
     answers = [
         tagging.peers.run(
             "flair", "flair_tagger.py", tagging.request("wnut17", files, training, seed=1, repeats=1, faster=faster), threads=1
@@ -219,5 +220,5 @@ def test_flairs_loops_and_what_stands_for_them_give_the_same_weights(tagging, tm
         for faster in (False, True)
     ]
     assert [answer["arithmetic"] for answer in answers] == ["flair.models.sequence_tagger_utils.crf", "flair_faster"]
-    assert answers[0]["magnitude"] == pytest.approx(answers[1]["magnitude"], rel=1e-5)
+    assert answers[0]["magnitude"] == pytest.approx(answers[1]["magnitude"], rel=1e-8)  # 4e-11 apart; a term left out, 4e-6
     assert answers[0]["dev_scores"] == answers[1]["dev_scores"] and answers[0]["predictions"] == answers[1]["predictions"]
