@@ -132,6 +132,7 @@ def trained(tagger: SequenceTagger, corpus: ColumnCorpus, request: dict[str, Any
         patience=request.get("patience", 3),
         attach_default_scheduler=request["anneal"],
         use_final_model_for_eval=request["dev"] is None,
+        embeddings_storage_mode="none",  # "cpu", the default, keeps dev's vectors of the first epoch for all later scores
         save_final_model=False,
         create_file_logs=False,
         create_loss_file=False,
