@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import itertools
 
-import numba
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -392,15 +390,3 @@ def test_a_gpu_gives_the_same() -> None:
     agree([chain_loss(there, tags.cuda()).detach().cpu(), marginals(there).cpu()], [chain_loss(here, tags), marginals(here)])
     for one, two in zip((*viterbi(there), *k_best(there, 3)), (*viterbi(here), *k_best(here, 3)), strict=True):
         assert one.is_cuda and torch.equal(one.cpu(), two)
-
-
-def test_kernels_work_where_nothing_can_be_kept_on_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = numba.njit
-
-    def nowhere(*args, cache=False, **options):
-        if cache:
-            raise RuntimeError("cannot cache function: no locator available")
-        return real(*args, **options)
-
-    monkeypatch.setattr(numba, "njit", nowhere)
-    assert crf_kernels._compiled(lambda a: a + 1)(np.ones(2)).tolist() == [2, 2]

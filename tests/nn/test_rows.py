@@ -1,6 +1,5 @@
 """Kernels for rows of large tables, against torch's own sparse gradients, brute force and torch's dense Adam."""
 
-import numba
 import numpy as np
 import pytest
 import torch
@@ -113,15 +112,3 @@ def test_adam_on_rows_is_torchs_on_a_table_of_these_rows(decay, dtype):
     torch.testing.assert_close(table[occurring], small.detach())
     others = [row for row in range(SIZE) if row not in occurring.tolist()]
     assert torch.equal(table[others], before[others]) and all((moment[others] == 0).all() for moment in moments)
-
-
-def test_kernels_work_where_nothing_can_be_kept_on_disk(monkeypatch):
-    real = numba.njit
-
-    def nowhere(*args, cache=False, **options):
-        if cache:
-            raise RuntimeError("cannot cache function: no locator available")
-        return real(*args, **options)
-
-    monkeypatch.setattr(numba, "njit", nowhere)
-    assert rows._compiled(lambda a: a + 1)(np.ones(2)).tolist() == [2, 2]

@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-import numba
 import numpy as np
+
+from weft.compiling import compiled
 
 Array = np.ndarray[Any, Any]
 
@@ -23,13 +25,8 @@ LANES = 4  # rows are padded to a multiple of it
 SHARE = 4_000_000  # multiplications that are worth a thread
 
 
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    # sums may be reordered, else no loop over floats is vectorised; NaN and infinity stay what they are
-    options: dict[str, Any] = {"nogil": True, "fastmath": {"reassoc", "contract", "nsz"}, "error_model": "numpy"}
-    try:
-        return numba.njit(cache=True, **options)(function)
-    except RuntimeError:  # nowhere to write: compiled anew in each process
-        return numba.njit(**options)(function)
+# sums may be reordered, else no loop over floats is vectorised; NaN and infinity stay what they are
+_compiled = partial(compiled, fastmath={"reassoc", "contract", "nsz"})
 
 
 def sums(

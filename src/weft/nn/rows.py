@@ -7,23 +7,15 @@ kept on disk. Lazy Adam: Kingma & Ba (2015), rows without a gradient left as the
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-import numba
 import numpy as np
 import torch
 from torch import Tensor
 
+from weft.compiling import compiled
+
 PADDING = 0
-
-
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}  # as NumPy divides: no check that would stop vectorisation
-    try:
-        return numba.njit(cache=True, **options)(function)
-    except RuntimeError:  # nowhere to write: compiled anew in each process
-        return numba.njit(**options)(function)
 
 
 def gradient(ids: Tensor, shares: Tensor | None, upstream: Tensor, size: int) -> Tensor:
@@ -65,7 +57,7 @@ def adam(
     _adam(*arrays, *scalars)
 
 
-@_compiled
+@compiled
 def _distinct(ids: np.ndarray, place: np.ndarray) -> np.ndarray:
     """The ids that occur, padding left out, in the order of their first occurrence.
 
@@ -85,7 +77,7 @@ def _distinct(ids: np.ndarray, place: np.ndarray) -> np.ndarray:
     return rows[:count]
 
 
-@_compiled
+@compiled
 def _joined(ids: np.ndarray, shares: np.ndarray, upstream: np.ndarray, rows: np.ndarray, place: np.ndarray) -> np.ndarray:
     """The sum for each of `rows`, all that occur, of share × upstream over its lookups."""
     for k in range(rows.size):
@@ -102,7 +94,7 @@ def _joined(ids: np.ndarray, shares: np.ndarray, upstream: np.ndarray, rows: np.
     return sums
 
 
-@_compiled
+@compiled
 def _adam(
     table: np.ndarray, first: np.ndarray, second: np.ndarray, rows: np.ndarray, gradients: np.ndarray,
     fresh: Any, kept_square: Any, fresh_square: Any, scale: Any, root: Any, epsilon: Any, kept: Any,

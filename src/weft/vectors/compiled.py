@@ -13,6 +13,8 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
+from weft import compiling
+
 # Sums may be reordered and products fused, else no loop over floats is vectorised; NaN and infinity stay what they are. Division by zero
 # is NumPy's.
 OPTIONS: dict[str, Any] = {"nogil": True, "fastmath": {"reassoc", "contract", "nsz", "arcp"}, "error_model": "numpy"}
@@ -20,10 +22,7 @@ OPTIONS: dict[str, Any] = {"nogil": True, "fastmath": {"reassoc", "contract", "n
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """`function` as machine code."""
-    try:
-        return numba.njit(cache=True, **OPTIONS)(function)
-    except RuntimeError:  # nowhere to write: compiled anew in each process
-        return numba.njit(**OPTIONS)(function)
+    return compiling.compiled(function, **OPTIONS)
 
 
 def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
