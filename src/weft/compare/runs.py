@@ -87,7 +87,7 @@ def _measured(estimator: Any, table: Table) -> tuple[list[Any], list[float], dic
     if task in TAGGED:
         answers = estimator.answers(texts)
         sure = [min(answer.confidences, default=1.0) for answer in answers]
-        return [answer.tags for answer in answers], sure, estimator.evaluate(texts, targets_of(table))
+        return [answer.tags for answer in answers], sure, estimator.evaluate(texts, targets_of(table), answers=answers)
     if task == "regression":
         numbers = estimator.predict(texts)
         return plain(list(numbers)), [], score_arrays(task, numbers, table.labels, [])

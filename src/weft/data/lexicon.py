@@ -53,6 +53,19 @@ FEATURES: Mapping[str, Callable[[str], str]] = {
 }
 
 
+def feature_names(text: str) -> list[str]:
+    """ "shape,case" → ["shape", "case"]. Raises InputError for a feature that does not exist, naming those that do."""
+    return check_features([name for name in text.split(",") if name])
+
+
+def check_features(names: Sequence[str]) -> list[str]:
+    """The names, all of FEATURES. Raises InputError for another."""
+    for name in names:
+        if name not in FEATURES:
+            raise InputError(f"there is no feature {name!r}{meant(name, FEATURES)}; there are {', '.join(FEATURES)}", "features")
+    return list(names)
+
+
 class Words:
     """Vocabularies of words, of characters and of each feature; words are looked up in lower case unless `lowercase` is False.
 
@@ -86,9 +99,7 @@ class Words:
 
         Raises InputError for a feature that does not exist, naming those that do.
         """
-        for name in features:
-            if name not in FEATURES:
-                raise InputError(f"there is no feature {name!r}{meant(name, FEATURES)}; there are {', '.join(FEATURES)}", "features")
+        check_features(features)
         counts = Counter(chain.from_iterable(sentences))
         words: Counter[str] = Counter()
         characters: Counter[str] = Counter()

@@ -105,6 +105,18 @@ class Estimator(BaseEstimator):
         own = {name: value for name, value in given.items() if value is not None}
         return resolve(rung.settings, self.settings, own, network=self.network)
 
+    def _vectors(self, settings: Any) -> Any:
+        """The word vectors that a network of these settings starts from, or None.
+
+        Raises InputError for a mode that needs some where there are none, and later for those that do not fit.
+        """
+        from weft.estimators.vectors import Vectors, check_mode
+
+        check_mode(settings.network["vectors_mode"], self.vectors is not None)
+        if self.vectors is None:
+            return None
+        return Vectors(self.vectors, settings.network["embedding_size"] if "embedding_size" in (self.settings or {}) else None)
+
     def _own_settings(self, rung: Rung) -> dict[str, Any]:
         """The settings of a rung that goes to its own end; a budget, which it has no use for, is said aloud."""
         names = ("epochs", "steps", "minutes", "batch_size", "batch_tokens", "patience")

@@ -6,8 +6,8 @@ import copy
 import logging
 import math
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +81,15 @@ class Engine:
         self.settings = self.settings.with_network(embedding_size=found.rows.shape[1])
         self.vectors_facts = {**found.facts, "mode": self.settings.network["vectors_mode"]}
         return found.start(self.seed)
+
+    def draw(self, make: Callable[[], Any]) -> Any:
+        """The network that `make` gives, its weights drawn from the seed, on the device. Raises InputError for settings that cannot be."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            try:
+                return make().to(self.compute.device)
+            except ValueError as error:
+                raise InputError(str(error), "settings") from error
 
     def lazy(self, vocabulary_size: int) -> bool:
         """Whether only the rows of the embedding table that a batch looks up are updated: on a CPU, from some thousand rows on, that
@@ -186,6 +195,12 @@ class Engine:
         assert self.model is not None
         return {name: tensor.detach().cpu().numpy() for name, tensor in self.model.state_dict().items()}
 
+    def describe(self) -> dict[str, Any]:
+        """What config.json needs to rebuild the network."""
+        assert self.model is not None
+        described = {"network": asdict(self.model.config), "settings": self.settings.flat}
+        return described if self.vectors_facts is None else {**described, "vectors": self.vectors_facts}
+
     def take_up(self, arrays: Mapping[str, np.ndarray]) -> None:
         """The weights of a model folder. Raises InputError where they do not fit the network."""
         try:
@@ -195,6 +210,10 @@ class Engine:
         self.model.to(self.compute.device).eval()
 
 
-def tuples(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A config as its dataclass has it: lists, which JSON made of tuples, as tuples."""
+def described_config(kind: type[Any], network: Mapping[str, Any]) -> Any:
+    """The config that `describe` told of: lists, which JSON made of tuples, are tuples again."""
+    return kind(**{**_tuples(network), "encoder_settings": _tuples(network["encoder_settings"])})
+
+
+def _tuples(config: Mapping[str, Any]) -> dict[str, Any]:
     return {key: tuple(value) if isinstance(value, list) else value for key, value in config.items()}

@@ -80,21 +80,30 @@ def _item(label: Any) -> Any:
 
 def hold_out(data: Labelled, task: str, fraction: float, seed: int) -> tuple[Labelled, Labelled | None]:
     """(what to train on, what to choose the best weights by): a share set aside at random, by label; None where there are too few."""
+    pairs: Sequence[str | None] = data.pairs or [None] * len(data)
+    numbered = enumerate(zip(data.texts, pairs, data.labels, strict=True))
+    rows = [Example(text, _name(label, task), pair, place) for place, (text, pair, label) in numbered]
+    held = set_aside(Table(rows, task, "texts"), fraction, seed, "too few, or too much the same,")
+    return (data, None) if held is None else (data.pick(held[0]), data.pick(held[1]))
+
+
+def set_aside(table: Table, fraction: float, seed: int, why_not: str) -> tuple[list[int], list[int]] | None:
+    """Which of the table's rows, by the number that is their line, to train on and to choose the best weights by; None for all to train on.
+
+    Said aloud, also where it cannot be done. Raises InputError for a fraction outside [0, 1).
+    """
     if not isinstance(fraction, numbers.Real) or not 0 <= fraction < 1:
         raise InputError(f"must be at least 0 and below 1, not {fraction!r}", "validation_fraction")
     if not fraction:
-        return data, None
-    pairs = data.pairs or [None] * len(data)
-    numbered = enumerate(zip(data.texts, pairs, data.labels, strict=True))
-    rows = [Example(text, _name(label, task), pair, place) for place, (text, pair, label) in numbered]
+        return None
     try:
-        splits = split_table(Table(rows, task, "texts"), dev=fraction, test=0.0, seed=seed)
+        splits = split_table(table, dev=fraction, test=0.0, seed=seed)
     except InputError:
-        log.warning("%d texts are too few, or too much the same, to set some aside: the last weights are kept, not the best", len(data))
-        return data, None
-    log.info("no validation data: %d of %d texts set aside to choose the best weights", len(splits.dev), len(data))
+        log.warning("%d %s are %s to set some aside: the last weights are kept, not the best", len(table), table.name, why_not)
+        return None
+    log.info("no validation data: %d of %d %s set aside to choose the best weights", len(splits.dev), len(table), table.name)
     train, dev = ([row.line for row in part.examples] for part in splits.selection)
-    return data.pick(train), data.pick(dev)
+    return train, dev
 
 
 def _name(label: Any, task: str) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from weft.data.batch import Batches
 from weft.data.tokenizers import Tokenizer, tokenizer_from_dict, train_tokenizer
 from weft.device import Compute, autocast
 from weft.errors import InputError
-from weft.estimators.engine import Engine, tuples
+from weft.estimators.engine import Engine, described_config
 from weft.estimators.scoring import MAIN_METRIC
 from weft.estimators.settings import Settings
 from weft.estimators.vectors import Vectors, check_tokenizer
@@ -69,12 +69,7 @@ class Network(Engine):
         size = self.tokenizer.size
         network = {**self.settings.network, "encoder_settings": dict(self.settings.encoder)}
         config = ClassifierConfig(vocabulary_size=size, outputs=self.outputs, pair=pair, sparse=self.lazy(size), **network)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            try:
-                self.model = Classifier(config).to(self.compute.device)
-            except ValueError as error:
-                raise InputError(str(error), "settings") from error
+        self.model = self.draw(lambda: Classifier(config))
 
     def batches(self, data: Examples, *, shuffled: bool) -> Batches:
         limit = self.settings.tokenizer["maximum_length"] or None
@@ -124,12 +119,6 @@ class Network(Engine):
                 results[batch.source.numpy()] = logits.float().cpu().numpy()
         return results
 
-    def describe(self) -> dict[str, Any]:
-        """What config.json needs to rebuild the network."""
-        assert self.model is not None
-        described = {"network": asdict(self.model.config), "settings": self.settings.flat}
-        return described if self.vectors_facts is None else {**described, "vectors": self.vectors_facts}
-
     def saved(self) -> tuple[dict[str, np.ndarray], dict[str, Any], dict[str, Any]]:
         """All there is to keep: (weights, config, tokenizer)."""
         assert self.tokenizer is not None
@@ -148,8 +137,7 @@ class Network(Engine):
         """The network of a model folder. Raises InputError where its weights do not fit its config."""
         restored = cls(task, network["outputs"], settings, compute, seed=0)
         restored.tokenizer = tokenizer_from_dict(tokenizer)
-        encoder = tuples(network["encoder_settings"])
-        restored.model = Classifier(ClassifierConfig(**{**tuples(network), "encoder_settings": encoder}))
+        restored.model = Classifier(described_config(ClassifierConfig, network))
         restored.take_up(arrays)
         return restored
 

@@ -52,6 +52,11 @@ def score_tags(
     return {name: float(value) for name, value in scores.items() if math.isfinite(value)}
 
 
+def a_few(names: Sequence[str]) -> str:
+    """ "a, b and 3 more": the first five of them."""
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
 def _classification(probabilities: np.ndarray, labels: Sequence[Any], classes: Sequence[Any]) -> dict[str, float]:
     number = {name: i for i, name in enumerate(classes)}
     unseen = sorted({str(label) for label in labels if label not in number})
@@ -60,8 +65,8 @@ def _classification(probabilities: np.ndarray, labels: Sequence[Any], classes: S
     known = truth < len(classes)
     predicted = probabilities.argmax(1)
     if unseen:
-        names = ", ".join(unseen[:5]) + (f" and {len(unseen) - 5} more" if len(unseen) > 5 else "")
-        log.warning("%d of %d texts have a label that training never saw (%s): they count as wrong", (~known).sum(), len(truth), names)
+        message = "%d of %d texts have a label that training never saw (%s): they count as wrong"
+        log.warning(message, (~known).sum(), len(truth), a_few(unseen))
     scores = {"accuracy": metrics.accuracy(truth, predicted), "macro_f1": metrics.macro_f1(truth, predicted)}
     if known.any():
         truth, probabilities = truth[known], probabilities[known]
@@ -84,8 +89,7 @@ def _multi_label(probabilities: np.ndarray, labels: Sequence[Any], classes: Sequ
     for row, label in enumerate(labels):
         truth[row, [place[name if name in number else str(name)] for name in label]] = True
     if unseen:
-        names = ", ".join(unseen[:5]) + (f" and {len(unseen) - 5} more" if len(unseen) > 5 else "")
-        log.warning("labels that training never saw (%s) count as missed", names)
+        log.warning("labels that training never saw (%s) count as missed", a_few(unseen))
     predicted = np.zeros_like(truth)
     predicted[:, : len(number)] = probabilities > 0.5
     scores = {name: getattr(metrics, name)(truth, predicted) for name in ("micro_f1", "macro_f1", "accuracy")}

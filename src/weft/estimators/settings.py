@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Any, get_type_hints
 
-from weft.data.lexicon import FEATURES
+from weft.data.lexicon import feature_names
 from weft.data.schemes import SCHEMES
 from weft.data.tokenizers import TOKENIZERS
 from weft.errors import InputError, meant
@@ -122,8 +122,8 @@ FROM_1 = (
 )
 ALSO_FROM_1 = ("batch_size", "maximum_characters", "checks", "micro_batches", "minimum_count", "ngrams", "maximum_positions")
 AT_LEAST = {**dict.fromkeys(FROM_0 + ALSO_FROM_0, 0), **dict.fromkeys(FROM_1 + ALSO_FROM_1, 1)}
-SHARES = ("dropout", "word_dropout", "embedding_dropout", "layer_dropout", "input_dropout", "output_dropout", "variational")
-ALSO_SHARES = ("weight_dropout", "label_smoothing")
+SHARES = {"dropout", "word_dropout", "embedding_dropout", "layer_dropout", "input_dropout", "output_dropout", "weight_dropout"}
+SHARES |= {"variational", "label_smoothing"}
 ABOVE_0 = ("epochs", "learning_rate", "clip", "embedding_std")
 CHOICES: dict[str, Iterable[str]] = {
     "encoder": ENCODERS, "tokenizer": TOKENIZERS, "pooling": POOLINGS, "activation": ACTIVATIONS, "head_activation": ACTIVATIONS,
@@ -232,13 +232,11 @@ def _bounded(name: str, value: Any) -> Any:
         there = [choice for choice in CHOICES[name] if choice]
         raise InputError(f"there is no {value!r}{meant(str(value), there)}; there are {', '.join(there)}", name)
     if name == "features":
-        for feature in filter(None, value.split(",")):
-            if feature not in FEATURES:
-                raise InputError(f"there is no {feature!r}{meant(feature, FEATURES)}; there are {', '.join(FEATURES)}", name)
+        feature_names(value)
     for one in value if isinstance(value, tuple) else () if value is None else (value,):
         if name in AT_LEAST and one < AT_LEAST[name]:
             raise InputError(f"must be at least {AT_LEAST[name]}, not {one}", name)
-        if name in SHARES + ALSO_SHARES and not 0 <= one < 1:
+        if name in SHARES and not 0 <= one < 1:
             raise InputError(f"must be at least 0 and below 1, not {one}", name)
         if name in ABOVE_0 and one <= 0:
             raise InputError(f"must be above 0, not {one}", name)

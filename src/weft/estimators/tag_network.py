@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
 from weft.data.batch import IGNORED, Batch, Batches
-from weft.data.lexicon import Words
-from weft.data.schemes import allowed, spans_of
+from weft.data.lexicon import Words, feature_names
+from weft.data.schemes import allowed
 from weft.device import Compute, autocast
 from weft.errors import InputError
 from weft.estimators.decoding import Decoded
-from weft.estimators.engine import Engine, tuples
+from weft.estimators.engine import Engine, described_config
 from weft.estimators.scoring import MAIN_METRIC
 from weft.estimators.settings import Settings
 from weft.estimators.values import by_column
 from weft.estimators.vectors import Vectors
 from weft.losses import Loss, TagLoss
 from weft.metrics import Metric
+from weft.metrics_tagging import span_counts
 from weft.models.tagger import Tagger, TaggerConfig
 from weft.nn.crf import Emissions, marginals, viterbi
 
-log = logging.getLogger("weft")
 Sentence = Sequence[str]
 HIGHEST = 8  # level: so many encoders on top of one another
 
@@ -60,14 +59,13 @@ class TagNetwork(Engine):
         vectors: Vectors | None = None,
     ) -> None:
         self.labels, self.tasks = {column: list(names) for column, names in labels.items()}, dict(tasks)
-        self.first = next(iter(self.labels))
-        super().__init__(self.tasks[self.first], settings, compute, seed, vectors)
+        super().__init__(next(iter(self.tasks.values())), settings, compute, seed, vectors)
         self.words: Words | None = None
         self.model: Tagger | None = None
 
     def build_for(self, data: Tagged) -> None:
         given = {name: value for name, value in self.settings.tokenizer.items() if value is not None and name != "maximum_length"}
-        given["features"] = [name for name in given["features"].split(",") if name]
+        given["features"] = feature_names(given["features"])
         self.words = Words.train(data.sentences, **given)
         start = self.found_vectors(self.words.vocabulary.tokens)
         self.create()
@@ -86,21 +84,16 @@ class TagNetwork(Engine):
             **self.settings.network,
         )  # fmt: skip
         legal = {column: allowed(self.labels[column], budget["scheme"]) for column in constrained}
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            try:
-                self.model = Tagger(config, legal).to(self.compute.device)
-                self._try_out(self.model)
-            except ValueError as error:
-                raise InputError(str(error), "settings") from error
+        self.model = self.draw(lambda: self._tried(Tagger(config, legal)))
 
-    def _try_out(self, model: Tagger) -> None:
-        """Raises ValueError where the encoder gives no state for every word, before anything is trained."""
+    def _tried(self, model: Tagger) -> Tagger:
+        """The network, tried out: ValueError where its encoder gives no state for every word, before anything is trained."""
         assert self.words is not None
         rows, lexicon = self.words.encode([["a"] * 5])
         with torch.inference_mode():
-            model.eval()(Batches(rows, examples=1, lexicon=lexicon).gather(np.arange(1)).to(self.compute.device))
+            model.eval()(Batches(rows, examples=1, lexicon=lexicon).gather(np.arange(1)))
         model.train()
+        return model
 
     def _levels(self) -> dict[str, int]:
         levels = by_column("levels", self.settings.budget["levels"], self.labels)
@@ -114,6 +107,7 @@ class TagNetwork(Engine):
         return Batches(rows, targets=data.targets, lexicon=lexicon, **self.budgets(shuffled=shuffled))
 
     def loss(self, data: Tagged) -> Loss:
+        """By column, weighed as the settings say. Raises InputError for weights below 0, and for smoothing that a CRF does not know."""
         budget = self.settings.budget
         weights = by_column("weights", budget["weights"], self.labels)
         if wrong := [column for column, weight in weights.items() if weight < 0]:
@@ -153,12 +147,6 @@ class TagNetwork(Engine):
             for column, (ids, sure) in found.items()
         }
 
-    def describe(self) -> dict[str, Any]:
-        """What config.json needs to rebuild the network."""
-        assert self.model is not None
-        described = {"network": asdict(self.model.config), "settings": self.settings.flat}
-        return described if self.vectors_facts is None else {**described, "vectors": self.vectors_facts}
-
     def saved(self) -> tuple[dict[str, np.ndarray], dict[str, Any], dict[str, Any]]:
         """All there is to keep: (weights, config, vocabularies)."""
         assert self.words is not None
@@ -167,8 +155,7 @@ class TagNetwork(Engine):
     def take(self, network: Mapping[str, Any], words: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
         """What a model folder holds. Raises InputError where its weights do not fit its config."""
         self.words = Words.from_dict(words)
-        encoder = tuples(network["encoder_settings"])
-        self.model = Tagger(TaggerConfig(**{**tuples(network), "encoder_settings": encoder}))
+        self.model = Tagger(described_config(TaggerConfig, network))
         self.take_up(arrays)
 
 
@@ -207,9 +194,9 @@ class SpanF1(_TagStream):
     def count(self, tags: np.ndarray, targets: np.ndarray) -> None:
         for found, true in zip(tags, targets, strict=True):
             real = true != IGNORED
-            spans, gold = (set(spans_of([self.labels[i] for i in row[real]])) for row in (found, true))
-            self.numerator += 2.0 * len(spans & gold)
-            self.denominator += len(spans) + len(gold)
+            names = ([[self.labels[i] for i in row[real]]] for row in (true, found))
+            above, below = span_counts(*names)[0]
+            self.numerator, self.denominator = self.numerator + float(above), self.denominator + float(below)
 
 
 def best(emissions: Emissions) -> torch.Tensor:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from weft.data.batch import IGNORED
-from weft.data.examples import TAGGED, Example, Table, split_table
+from weft.data.examples import TAGGED, Example, Table
 from weft.data.schemes import illegal, scheme_of, spans_of, tags_of
 from weft.data.vocabulary import Vocabulary
 from weft.data.words import WordTokenizer
@@ -19,8 +20,9 @@ from weft.errors import InputError
 from weft.estimators.base import Estimator
 from weft.estimators.decoding import Decoded
 from weft.estimators.feature_tagger import FeatureTagger, checked_settings
+from weft.estimators.inputs import set_aside
 from weft.estimators.rungs import TAGGING_RUNGS, Rung
-from weft.estimators.scoring import MAIN_METRIC, score_tags
+from weft.estimators.scoring import MAIN_METRIC, a_few, score_tags
 from weft.saving import SavedModel
 
 log = logging.getLogger("weft")
@@ -219,12 +221,9 @@ class Tagger(Estimator):
     def _network(self, rung: Rung) -> Any:
         """The neural engine for these settings, not built yet."""
         from weft.estimators.tag_network import TagNetwork
-        from weft.estimators.vectors import Vectors, check_mode
 
-        settings, vectors = self._settings(rung), None
-        check_mode(settings.network["vectors_mode"], self.vectors is not None)
-        if self.vectors is not None:
-            vectors = Vectors(self.vectors, settings.network["embedding_size"] if "embedding_size" in (self.settings or {}) else None)
+        settings = self._settings(rung)
+        vectors = self._vectors(settings)
         return TagNetwork(self.labels_, self.tasks_, settings, self._compute(), self.seed_, vectors)
 
     def _fit_features(self, rung: Rung, words: Sentences, columns: Mapping[str, Any]) -> None:
@@ -252,9 +251,13 @@ class Tagger(Estimator):
     def predict(self, sentences: Sequence[Any]) -> Any:
         """The tags (lists of str) of each sentence: a list of words, or a text, which is cut into words. {column: …} where there are
         several."""
-        found = self._decoded([tokens_of(one)[0] for one in as_sentences(sentences)])
-        tags = {column: [self._outside(column, self._names(column, ids)) for ids in one.ids] for column, one in found.items()}
+        tags = self._predicted([tokens_of(one)[0] for one in as_sentences(sentences)])
         return tags if len(tags) > 1 else next(iter(tags.values()))
+
+    def _predicted(self, words: Sentences) -> dict[str, list[list[str]]]:
+        """The tags of each column, sentence by sentence."""
+        found = self._decoded(words)
+        return {column: [self._outside(column, self._names(column, ids)) for ids in one.ids] for column, one in found.items()}
 
     def answers(self, sentences: Sequence[Any]) -> list[Answer]:
         """For each sentence or text its tokens, tags, their probabilities, and spans with theirs (that of the least sure token)."""
@@ -272,15 +275,19 @@ class Tagger(Estimator):
             answers.append(Answer(list(tokens), tags, sure, spans, others, offsets))
         return answers
 
-    def evaluate(self, sentences: Sentences, tags: Tags) -> dict[str, float]:
+    def evaluate(self, sentences: Sentences, tags: Tags, *, answers: Sequence[Answer] | None = None) -> dict[str, float]:
         """Every metric, by name: token accuracy, span F1 where the tags are spans, both of words that training did not have.
 
         Tags that training never saw count as wrong, and are said aloud with their number. Of further columns the main metric.
+        answers: to these sentences, where they are there already.
         """
         self._check_fitted()
         words, columns = checked(sentences, tags, "sentences", self.labels_)
-        predicted = self.predict(words)
-        predicted = predicted if len(self.labels_) > 1 else {next(iter(self.labels_)): predicted}
+        if answers is None:
+            predicted = self._predicted(words)
+        else:
+            first, *rest = self.labels_
+            predicted = {first: [one.tags for one in answers]} | {name: [one.others[name] for one in answers] for name in rest}
         scores: dict[str, float] = {}
         for place, (column, task) in enumerate(self.tasks_.items()):
             true = [self._outside(column, self._inside(column, one)) for one in columns[column]]
@@ -297,9 +304,7 @@ class Tagger(Estimator):
         known = set(self.labels_[column])
         missed = [tag for sentence in tags for tag in self._inside(column, sentence) if tag not in known]
         if missed:
-            names = sorted(set(missed))
-            said = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-            log.warning("%d tokens have a tag that training never saw (%s): %s", len(missed), said, so)
+            log.warning("%d tokens have a tag that training never saw (%s): %s", len(missed), a_few(sorted(set(missed))), so)
 
     def _names(self, column: str, ids: np.ndarray) -> list[str]:
         names = self.labels_[column]
@@ -347,8 +352,13 @@ def tokens_of(sentence: str | Sequence[str]) -> tuple[list[str], list[tuple[int,
     """The words of a sentence, and of a text where each stands in it."""
     if not isinstance(sentence, str):
         return list(sentence), None
-    offsets = WordTokenizer(Vocabulary(()), lowercase=False).encode(sentence).offsets
+    offsets = _cutter().encode(sentence).offsets
     return [sentence[start:end] for start, end in offsets], [(int(start), int(end)) for start, end in offsets]
+
+
+@lru_cache(maxsize=1)
+def _cutter() -> WordTokenizer:
+    return WordTokenizer(Vocabulary(()), lowercase=False)
 
 
 def described(tokens: Sequence[str], tags: Sequence[str], sure: Sequence[float], offsets: Any) -> list[dict[str, Any]]:
@@ -402,20 +412,10 @@ def checked(
 
 def hold_out(words: list[list[str]], columns: dict[str, list[list[str]]], fraction: float, seed: int) -> Any:
     """((sentences, tags) to train on, those to choose the best weights by), or None where there are too few."""
-    if not 0 <= fraction < 1:
-        raise InputError(f"must be at least 0 and below 1, not {fraction!r}", "validation_fraction")
-    if not fraction:
-        return (words, columns), None
     first = next(iter(columns.values()))
     rows = [Example(" ".join(one), tuple(tags), line=i, tokens=tuple(one)) for i, (one, tags) in enumerate(zip(words, first, strict=True))]
-    try:
-        splits = split_table(Table(rows, "tagging", "sentences"), dev=fraction, test=0.0, seed=seed)
-    except InputError:
-        log.warning("%d sentences are too few to set some aside: the last weights are kept, not the best", len(words))
+    held = set_aside(Table(rows, "tagging", "sentences"), fraction, seed, "too few")
+    if held is None:
         return (words, columns), None
-    log.info("no validation data: %d of %d sentences set aside to choose the best weights", len(splits.dev), len(words))
-    parts = []
-    for table in splits.selection:
-        index = [example.line for example in table.examples]
-        parts.append(([words[i] for i in index], {column: [tags[i] for i in index] for column, tags in columns.items()}))
+    parts = [([words[i] for i in index], {column: [tags[i] for i in index] for column, tags in columns.items()}) for index in held]
     return parts[0], parts[1]

@@ -137,12 +137,9 @@ class _TextEstimator(Estimator):
     def _network(self, rung: Rung) -> Any:
         """The neural engine for these settings, not built yet. Raises InputError for word vectors that are not there or do not fit them."""
         from weft.estimators.network import Network
-        from weft.estimators.vectors import Vectors, check_mode
 
-        settings, vectors = self._settings(rung), None
-        check_mode(settings.network["vectors_mode"], self.vectors is not None)
-        if self.vectors is not None:
-            vectors = Vectors(self.vectors, settings.network["embedding_size"] if "embedding_size" in (self.settings or {}) else None)
+        settings = self._settings(rung)
+        vectors = self._vectors(settings)
         return Network(self.task_, self._outputs(), settings, self._compute(), self.seed_, vectors)
 
     def seconds_per_step(self, texts: Sequence[Any], labels: Sequence[Any], validation: tuple[Any, Any]) -> tuple[float, int]:

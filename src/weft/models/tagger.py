@@ -95,14 +95,7 @@ class Tagger(Module):
                 self.chains[_key(i)] = CRF(labels=labels, allowed=legal)
 
     def forward(self, batch: Batch) -> dict[str, Emissions]:
-        x = self.words(batch)
-        states: list[Tensor] = []
-        for encoder in self.encoders:
-            x, mask = encoder(x, batch.mask)
-            if mask.shape != batch.mask.shape:
-                raise ValueError(f"the encoder {self.config.encoder!r} gives {mask.shape[1]} states for {batch.mask.shape[1]} words")
-            states.append(x)
-        found = {}
+        states, found = self._levels(batch), {}
         for i, column in enumerate(self.config.columns):
             logits = self.outputs[_key(i)](self.last_dropout(states[self.level[column] - 1]))  # (B, T, K)
             chain = self.chains[_key(i)].chain() if self.config.crf else None  # type: ignore[operator]
@@ -111,10 +104,17 @@ class Tagger(Module):
 
     def states(self, batch: Batch) -> Tensor:
         """The top encoder's hidden states (B, T, H), of words as they stand (dropout as the mode says)."""
-        x = self.words(batch)
+        return self._levels(batch)[-1]
+
+    def _levels(self, batch: Batch) -> list[Tensor]:
+        """Each encoder's states, (B, T, H)."""
+        x, states = self.words(batch), []
         for encoder in self.encoders:
-            x, _ = encoder(x, batch.mask)
-        return x
+            x, mask = encoder(x, batch.mask)
+            if mask.shape != batch.mask.shape:
+                raise ValueError(f"the encoder {self.config.encoder!r} gives {mask.shape[1]} states for {batch.mask.shape[1]} words")
+            states.append(x)
+        return states
 
 
 class WordEncoder(Module):
