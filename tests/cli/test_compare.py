@@ -9,12 +9,10 @@ import subprocess
 import sys
 import time
 from itertools import pairwise
-from types import SimpleNamespace
 
 import pytest
 from reviews import CNN, TINY, reviews, strict, write_csv
 
-from weft.cli import main as cli
 from weft.cli.compare import _settings
 from weft.errors import InputError
 from weft.estimators.rungs import RUNGS
@@ -23,17 +21,10 @@ QUICK = ["--steps", "2", "--seeds", "1", "--precision", "fp32"]
 
 
 @pytest.fixture
-def weft_(capsys, tmp_path, monkeypatch):
-    """weft_("compare", …) → code, out, err, in a folder of its own."""
+def weft_(weft_, tmp_path, monkeypatch):
+    """The command in a folder of its own."""
     monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: object) -> SimpleNamespace:
-        capsys.readouterr()
-        code = cli.main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return SimpleNamespace(code=code, out=captured.out, err=captured.err)
-
-    return run
+    return weft_
 
 
 @pytest.fixture

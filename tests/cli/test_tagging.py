@@ -8,7 +8,6 @@ import json
 import random
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from reviews import strict
@@ -49,19 +48,6 @@ def people(count: int = 60, seed: int = 0) -> str:
 def write(path: Path, content: str | bytes) -> Path:
     path.write_bytes(content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content)
     return path
-
-
-@pytest.fixture
-def weft_(capsys):
-    """weft_("train", …) → code, out, err."""
-
-    def run(*arguments: object) -> SimpleNamespace:
-        capsys.readouterr()
-        code = cli.main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return SimpleNamespace(code=code, out=captured.out, err=captured.err, lines=captured.out.splitlines())
-
-    return run
 
 
 @pytest.fixture

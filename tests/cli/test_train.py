@@ -7,7 +7,6 @@ import io
 import json
 import sys
 from itertools import pairwise
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,19 +18,6 @@ from weft.cli.options import spread_settings
 from weft.estimators.rungs import RUNGS
 
 EXACT = ["--precision", "fp32"]
-
-
-@pytest.fixture
-def weft_(capsys):
-    """weft_("train", …) → code, out, err."""
-
-    def run(*arguments: object) -> SimpleNamespace:
-        capsys.readouterr()
-        code = cli.main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return SimpleNamespace(code=code, out=captured.out, err=captured.err)
-
-    return run
 
 
 @pytest.fixture

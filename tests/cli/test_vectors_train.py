@@ -7,8 +7,8 @@ import os
 import random
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,23 +16,15 @@ import pytest
 from reviews import strict
 
 import weft.vectors.methods
-from weft.cli import main as cli
 from weft.vectors.keyed import KeyedVectors
 
 QUICK = ["--dim", "6", "--epochs", "2", "--threads", "1", "--min-count", "2"]
 
 
 @pytest.fixture
-def weft_(capsys: pytest.CaptureFixture[str]) -> Any:
+def weft_(weft_: Any) -> Any:
     """weft_("train", …) → code, out, err of `weft vectors train …`."""
-
-    def run(*arguments: object) -> SimpleNamespace:
-        capsys.readouterr()
-        code = cli.main(["vectors", *map(str, arguments)])
-        captured = capsys.readouterr()
-        return SimpleNamespace(code=code, out=captured.out, err=captured.err)
-
-    return run
+    return partial(weft_, "vectors")
 
 
 def text(lines: int = 300) -> str:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import gzip
 import logging
 from collections import Counter
+from functools import partial
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from refusals import refusal
 
 from weft.data import datasets
 from weft.data.conll import is_tagged, read_tagged, read_tagged_like
@@ -34,26 +36,7 @@ CONLLU = """\
 """
 
 
-@pytest.fixture
-def write(tmp_path):
-    """write("a.conll", content) → its path."""
-
-    def put(name: str, content: str | bytes):
-        path = tmp_path / name
-        path.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
-        return path
-
-    return put
-
-
-def fails(path, place: str, *words: str, **options) -> None:
-    with pytest.raises(InputError) as caught:
-        read_tagged(path, **options)
-    message = str(caught.value)
-    assert message.startswith(f"{path}{place}: "), message
-    assert "\n" not in message
-    for word in words:
-        assert word in message, (word, message)
+fails = partial(refusal, read_tagged)
 
 
 def tokens_of(table) -> list[tuple[str, ...]]:

@@ -8,10 +8,12 @@ import io
 import json
 import logging
 import os
+from functools import partial
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from refusals import refusal
 
 from weft.data.columns import has_header
 from weft.data.examples import check_trainable
@@ -23,28 +25,7 @@ QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCh
 anything = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=40)
 
 
-@pytest.fixture
-def write(tmp_path):
-    """write("a.csv", content) → its path."""
-
-    def put(name: str, content: str | bytes):
-        path = tmp_path / name
-        path.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
-        return path
-
-    return put
-
-
-def fails(path, place: str, *words: str, **options) -> str:
-    """The reader's error for `path`, which must begin with its place and hold the words; one line."""
-    with pytest.raises(InputError) as caught:
-        read(path, **options)
-    message = str(caught.value)
-    assert message.startswith(f"{path}{place}: "), message
-    assert "\n" not in message
-    for word in words:
-        assert word in message, (word, message)
-    return message
+fails = partial(refusal, read)
 
 
 GRAINS = [b"text", b"label", b",", b"\t", b"\n", b"\r", b'"', b"{", b"}", b"[", b"]", b":", b'"text"', b'"label"', b"1", b"0.5", b"-"]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 import torch
+from pages import Strict
 
 from weft import InputError, Tagger, TextClassifier, TextRegressor
 from weft.data.batch import pad
@@ -27,7 +27,6 @@ from weft.explain.neurons import (
     with_notes,
 )
 from weft.explain.neurons_page import STEPS, render, shade, styles, write_page
-from weft.markup import VOID
 from weft.nn.recurrent import Recurrent
 
 TEXTS = ["The cat, it's said, sat.", "a dog ran", "one more of those very long texts about cats and dogs", "so"]
@@ -271,28 +270,6 @@ def test_tags_as_masks():
 
 
 NASTY = ["<script>alert(1)</script>", "a\"b'c&d", "\n", "", "\ud800", "東京", " ", "\x00", "</span>"]
-
-
-class Strict(HTMLParser):
-    """Collects tags and text, and insists that every element is closed in turn."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.seen: list[tuple[str, dict[str, str | None]]] = []
-        self.text: list[str] = []
-
-    def handle_starttag(self, tag, attrs):
-        assert len(dict(attrs)) == len(attrs)
-        self.seen.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.text.append(data)
 
 
 def page(**more) -> tuple[Strict, str]:

@@ -5,17 +5,16 @@ from __future__ import annotations
 import itertools
 import re
 import sys
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from pages import Strict
 
 from weft.errors import InputError, MissingExtra
 from weft.explain.map_page import render, write_page
 from weft.explain.map_picture import write_picture
 from weft.explain.projector import write_projector
 from weft.explain.word_map import DOT, draw, letters, pca, tsne, word_map
-from weft.markup import VOID
 from weft.vectors.keyed import KeyedVectors
 
 NASTY = ["<script>alert(1)</script>", "a\"b'c&d", "$x_{1}$", "東京", "a\tb", "e\u0301te\u0301", "long" * 20, "\ud800"]
@@ -25,27 +24,6 @@ def vectors(count: int, size: int = 12, seed: int = 0) -> KeyedVectors:
     rng = np.random.default_rng(seed)
     centres = rng.normal(size=(5, size)) * 2
     return KeyedVectors([f"word{i}" for i in range(count)], centres[np.arange(count) % 5] + rng.normal(size=(count, size)))
-
-
-class Strict(HTMLParser):
-    """Collects tags, attributes and text, and insists that every element is closed in turn."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.seen: list[tuple[str, dict[str, str | None]]] = []
-        self.text: list[str] = []
-
-    def handle_starttag(self, tag, attrs):
-        self.seen.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.text.append(data)
 
 
 def test_pca_is_the_covariances_first_two_eigenvectors():
