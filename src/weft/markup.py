@@ -40,6 +40,19 @@ def element(tag: str, *children: object, **attributes: object) -> Html:
     return Html(f"{opening}{join(*children)}</{tag}>")
 
 
+def page(title: str, style: str, *body: object) -> str:
+    """A whole page that holds all it needs: nothing on it makes a request or runs, whatever the texts in it are."""
+    head = element(
+        "head",
+        element("meta", charset="utf-8"),
+        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        element("meta", http_equiv="Content-Security-Policy", content="default-src 'none'; style-src 'unsafe-inline'"),
+        element("title", title),
+        element("style", Html(style)),
+    )
+    return "<!doctype html>\n" + element("html", head, element("body", *body), lang="en") + "\n"
+
+
 def join(*children: object) -> Html:
     """The children one after another, None and False left out, those that are text escaped."""
     return Html("".join(escape(child) for child in children if child is not None and child is not False))

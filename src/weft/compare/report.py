@@ -12,7 +12,7 @@ from typing import Any
 from weft.compare import charts, wording
 from weft.compare.results import Best, Curve, Finding, Results, RungResult
 from weft.files import atomic_write
-from weft.markup import Html, element, join
+from weft.markup import Html, element, join, page
 
 CELLS = 12  # classes that still make a legible confusion matrix; with more, the commonest confusions are listed
 CONFUSIONS = 15
@@ -36,18 +36,10 @@ def write_report(results: Results, path: str | Path) -> None:
 def render(results: Results) -> str:
     """The page as a string."""
     style = files("weft.compare").joinpath("report.css").read_text(encoding="utf-8")
-    head = element(
-        "head",
-        element("meta", charset="utf-8"),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("meta", http_equiv="Content-Security-Policy", content="default-src 'none'; style-src 'unsafe-inline'"),
-        element("title", f"{results['dataset']['name']} · weft compare"),
-        element("style", Html(style)),
-    )
     sections = (_header, _ladder, _picture, _mistakes, _curve, _checks, _method)
     footer = element("footer", f"Made by weft {results['weft']}. The same figures, for programs, are in results.json beside this file.")
-    body = element("body", element("main", *(section(results) for section in sections), footer))
-    return "<!doctype html>\n" + element("html", head, body, lang="en") + "\n"
+    main = element("main", *(section(results) for section in sections), footer)
+    return page(f"{results['dataset']['name']} · weft compare", style, main)
 
 
 # Small parts

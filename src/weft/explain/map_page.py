@@ -7,7 +7,7 @@ from importlib.resources import files
 
 from weft.explain.word_map import DOT, Drawing, WordMap, caption, draw, nearest_point
 from weft.files import atomic_write
-from weft.markup import Html, element
+from weft.markup import Html, element, page
 
 
 def write_page(drawn: WordMap, path: str | os.PathLike[str], title: str) -> None:
@@ -20,18 +20,9 @@ def render(drawn: WordMap, title: str) -> str:
     """The page as a string."""
     drawing = draw(drawn)
     style = files("weft.explain").joinpath("word_map.css").read_text(encoding="utf-8")
-    head = element(
-        "head",
-        element("meta", charset="utf-8"),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("meta", http_equiv="Content-Security-Policy", content="default-src 'none'; style-src 'unsafe-inline'"),
-        element("title", f"{title} · weft vectors map"),
-        element("style", Html(style)),
-    )
     note = element("p", f"{caption(drawn, drawing)} Point at a dot for its name and its nearest words here, by cosine in all dimensions.")
     picture = element("div", _svg(drawn, drawing), class_="card", tabindex="0", role="region", aria_label="Map of words")
-    body = element("body", element("main", element("h1", title), note, picture))
-    return "<!doctype html>\n" + element("html", head, body, lang="en") + "\n"
+    return page(f"{title} · weft vectors map", style, element("main", element("h1", title), note, picture))
 
 
 def _svg(drawn: WordMap, drawing: Drawing) -> Html:

@@ -15,7 +15,7 @@ import numpy as np
 
 from weft.explain.neurons import Neuron, States
 from weft.files import atomic_write
-from weft.markup import Html, element
+from weft.markup import Html, element, page
 
 log = logging.getLogger("weft")
 STEPS = 10  # shades of each colour
@@ -63,18 +63,8 @@ def render(
     ]
     links = [element("a", neuron.name, _correlation(neuron), href=f"#{place}") for place, neuron in zip(ids, neurons, strict=True)]
     choice = element("nav", element("a", "all", href="#all"), *links, aria_label="Neurons", id_="all")
-    head = element(
-        "head",
-        element("meta", charset="utf-8"),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("meta", http_equiv="Content-Security-Policy", content="default-src 'none'; style-src 'unsafe-inline'"),
-        element("title", f"{title} · weft explain neurons"),
-        element("style", Html(styles(ids))),
-    )
-    body = element(
-        "body", element("main", element("h1", title), element("p", _caption(texts, neurons, masks)), _legend(), choice, *sections)
-    )
-    return "<!doctype html>\n" + element("html", head, body, lang="en") + "\n"
+    main = element("main", element("h1", title), element("p", _caption(texts, neurons, masks)), _legend(), choice, *sections)
+    return page(f"{title} · weft explain neurons", styles(ids), main)
 
 
 def styles(ids: Sequence[str]) -> str:
