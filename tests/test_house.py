@@ -306,3 +306,9 @@ def test_what_is_allowed_is_not_found(tmp_path, files):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
     assert {rule: getattr(House(tmp_path), rule)() for rule in RULES} == {rule: [] for rule in RULES}
+
+
+def test_no_helper_of_the_tests_hides_a_benchmark():
+    """Both folders are put on the path of imports, where the first module of a name hides the other."""
+    helpers, benchmarks = ({path.stem for path in (SOURCE.parents[1] / folder).glob("*.py")} for folder in ("tests/support", "benchmarks"))
+    assert helpers and benchmarks and not helpers & benchmarks

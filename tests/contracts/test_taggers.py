@@ -13,10 +13,10 @@ from itertools import chain
 
 import numpy as np
 import pytest
-import tagging
+import taggers
 import torch
 from contracts import Killed, assert_same, at, one_step, outcome, under_hash_seeds
-from tagging import (
+from taggers import (
     BASELINES,
     CASES,
     KINDS,
@@ -151,17 +151,17 @@ def test_so_are_they_where_some_tags_are_not_known(case):
 
 @pytest.fixture(scope="session")
 def elsewhere() -> list[dict[str, str]]:
-    return under_hash_seeds(tagging.__file__)
+    return under_hash_seeds(taggers.__file__)
 
 
 @pytest.mark.parametrize("name", [*CASES, *BASELINES])
 def test_same_seed_same_bytes(elsewhere, name):
-    assert elsewhere[0][name] == elsewhere[1][name] == tagging.digest(tagging.fitted(name))
+    assert elsewhere[0][name] == elsewhere[1][name] == taggers.digest(taggers.fitted(name))
 
 
 def test_another_seed_is_another_model():
     case = CASES["char-bilstm-crf, tags"]
-    digests = {tagging.digest(estimator(case, random_state=seed).fit(sentences(), tags_of("tags", sentences()))) for seed in (0, 0, 1)}
+    digests = {taggers.digest(estimator(case, random_state=seed).fit(sentences(), tags_of("tags", sentences()))) for seed in (0, 0, 1)}
     assert len(digests) == 2
 
 
@@ -330,7 +330,7 @@ def test_a_loss_that_is_no_number_is_named_by_step_and_batch(case):
         made.fit(corpus(case), None, Budget(steps=12), callbacks=[poison])
 
 
-@pytest.mark.parametrize("rung", tagging.NEURAL)
+@pytest.mark.parametrize("rung", taggers.NEURAL)
 @pytest.mark.parametrize(
     "setting,value",
     [("taste", 1), ("hidden_sise", 20), ("dropout", 1.5), ("embedding_size", 0), ("characters", "letters"), ("join", "mean"),
@@ -339,4 +339,4 @@ def test_a_loss_that_is_no_number_is_named_by_step_and_batch(case):
 )  # fmt: skip
 def test_settings_that_do_not_exist_or_fit_are_named(rung, setting, value):
     with pytest.raises(InputError, match=rf"{setting}|{value}"):
-        estimator(tagging.Case(rung, "tags", {setting: value})).fit(sentences(), tags_of("tags", sentences()))
+        estimator(taggers.Case(rung, "tags", {setting: value})).fit(sentences(), tags_of("tags", sentences()))

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
-from tagging import BASELINES, tags_of
-from tagging import sentences as drawn
+from taggers import BASELINES, tags_of
+from taggers import sentences as drawn
 from tiny import VECTORS, WORDS
 
 import weft

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import tagging
+import taggers
 import torch
 from tiny import CASES as RUNGS
 from tiny import corpus, network
@@ -68,8 +68,8 @@ def made_for(options: dict[str, Any]) -> tuple[Any, Any]:
     """The network of a case and its data; takes what says so out of the options."""
     rows, size = options.pop("rows", 24), options.pop("size", 7)
     if "tagger" in options:
-        tagger = tagging.CASES[options.pop("tagger")]
-        return tagging.network(tagger, dropout=0.0, batch_size=size), tagging.corpus(tagger, count=rows)
+        tagger = taggers.CASES[options.pop("tagger")]
+        return taggers.network(tagger, dropout=0.0, batch_size=size), taggers.corpus(tagger, count=rows)
     rung, kind = options.pop("rung"), options.pop("kind", "classes")
     data = corpus(kind, count=rows)
     if options.pop("empty", False):

@@ -1,6 +1,6 @@
 """What the contracts of taggers are held against: every rung of the taggers' ladder, made small, and a tiny corpus of tagged sentences.
 
-The rungs come from weft's own table, so a new row is under the contracts the moment it is there. `python tagging.py` fits every case as a
+The rungs come from weft's own table, so a new row is under the contracts the moment it is there. `python taggers.py` fits every case as a
 user would and prints digests of what they became as JSON.
 """
 
