@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from weft.nn.attention import MultiHeadAttention, attend, scaled_dot
+from weft.nn.positions import rotated
 
 DOUBLE = torch.float64
 
@@ -48,14 +49,14 @@ def test_e88_weights_are_a_masked_distribution_and_permute_with_the_source() -> 
     torch.manual_seed(0)
     query, key, value = torch.randn(2, 3, 4), torch.randn(2, 5, 4), torch.randn(2, 5, 6)
     mask = torch.tensor([[True] * 5, [True, False, True, False, False]])
-    context, weights = attend(query, key, value, mask, weights=True)
+    context, weights, *_ = attend(query, key, value, mask, weights=True)
     assert weights is not None
     assert context.shape == (2, 3, 6)
     assert (weights >= 0).all()
     torch.testing.assert_close(weights.sum(-1), torch.ones(2, 3))
     assert not weights[1][:, ~mask[1]].any()
     order = torch.tensor([3, 0, 4, 1, 2])
-    permuted, permuted_weights = attend(query, key[:, order], value[:, order], mask[:, order], weights=True)
+    permuted, permuted_weights, *_ = attend(query, key[:, order], value[:, order], mask[:, order], weights=True)
     assert permuted_weights is not None
     torch.testing.assert_close(permuted, context)
     torch.testing.assert_close(permuted_weights, weights[..., order])
@@ -66,9 +67,9 @@ def test_fused_equals_written_out(kind: str) -> None:
     torch.manual_seed(1)
     query, key, value = (torch.randn(2, length, 4, dtype=DOUBLE, requires_grad=True) for length in (3, 5, 5))
     mask = {"none": None, "keys": torch.rand(2, 5) < 0.5, "pairs": torch.rand(2, 3, 5) < 0.5}[kind]
-    fast, nothing = attend(query, key, value, mask)
+    fast, nothing, *_ = attend(query, key, value, mask)
     assert nothing is None
-    slow, _ = attend(query, key, value, mask, weights=True)
+    slow, *_ = attend(query, key, value, mask, weights=True)
     torch.testing.assert_close(fast, slow, atol=1e-12, rtol=0)
     for mine, wanted in zip(*(torch.autograd.grad(out.square().sum(), (query, key, value)) for out in (fast, slow)), strict=True):
         torch.testing.assert_close(mine, wanted, atol=1e-12, rtol=0)
@@ -78,7 +79,7 @@ def test_fused_equals_written_out(kind: str) -> None:
 def test_nothing_visible_yields_zeros_and_no_gradient(weights: bool) -> None:
     x = torch.randn(2, 3, 4, requires_grad=True)
     mask = torch.tensor([[True, True, False], [False, False, False]])
-    context, alpha = attend(x, x, x, mask, weights=weights)
+    context, alpha, *_ = attend(x, x, x, mask, weights=weights)
     assert not context[1].any()
     assert alpha is None or not alpha[1].any()
     (gradient,) = torch.autograd.grad(context.square().sum(), x)
@@ -189,3 +190,43 @@ def test_wrong_calls_are_named() -> None:
         attend(x, y, y, torch.ones(2, 5, dtype=torch.bool))
     with pytest.raises(ValueError, match=r"bool.*float32"):
         attend(x, y, y, torch.zeros(2, 4))
+
+
+def test_averaged_heads_are_concatenated_ones_under_a_fixed_output():
+    """combine="mean" is concatenation with W_O = (1/H) [I; ...; I] (E96)."""
+    torch.manual_seed(0)
+    mean = MultiHeadAttention(size=6, heads=2, combine="mean", bias=False)
+    x = torch.randn(2, 4, 6)
+    found = mean(x, x, x, weights=True)
+    queries, keys, values = (part.view(2, 4, 2, 6).transpose(1, 2) for part in mean.input(x).chunk(3, -1))
+    heads = torch.softmax(queries @ keys.mT / 6**0.5, -1) @ values
+    joined = heads.transpose(1, 2).flatten(2) @ (torch.cat([torch.eye(6)] * 2) / 2)
+    torch.testing.assert_close(found.context, joined)
+    torch.testing.assert_close(mean(x, x, x).context, joined)
+    assert sum(p.numel() for p in mean.parameters()) == 3 * 2 * 6 * 6
+    with pytest.raises(ValueError, match="combine='sum'"):
+        MultiHeadAttention(size=6, heads=2, combine="sum")
+
+
+def test_one_product_for_keys_that_are_values():
+    torch.manual_seed(0)
+    attention = MultiHeadAttention(size=6, heads=2)
+    nn.init.normal_(attention.input.bias)
+    query, source = torch.randn(2, 3, 6), torch.randn(2, 4, 6)
+    wanted = attention(query, source, source.clone()).context
+    torch.testing.assert_close(attention(query, source, source).context, wanted)
+    keys, values = attention.keys_values(source)
+    torch.testing.assert_close(attention.mix(attention.queries(query), keys, values).context, wanted)
+
+
+def test_rotary_attention_turns_queries_and_keys():
+    torch.manual_seed(0)
+    plain, turned = MultiHeadAttention(size=8, heads=2), MultiHeadAttention(size=8, heads=2, rotary=True)
+    turned.load_state_dict(plain.state_dict())
+    x = torch.randn(1, 5, 8)
+    queries, keys, values = (plain.split(part) for part in plain.input(x).chunk(3, -1))
+    wanted = plain.mix(rotated(queries), rotated(keys), values).context
+    torch.testing.assert_close(turned(x, x, x).context, wanted)
+    assert (plain(x, x, x).context - wanted).abs().max() > 1e-4
+    with pytest.raises(ValueError, match="3, must be even"):
+        MultiHeadAttention(size=6, heads=2, rotary=True)

@@ -1,8 +1,11 @@
-"""Positions, added to embeddings: sinusoidal (Vaswani et al., 2017, 3.5) and learned (Gehring et al., 2017)."""
+"""Positions: added to embeddings, sinusoidal (Vaswani et al., 2017, 3.5) or learned (Gehring et al., 2017); or in what queries and keys are
+turned by, rotary (Su et al., 2021).
+"""
 
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
@@ -38,13 +41,13 @@ class SinusoidalPositions(nn.Module):
         # no buffer: ranks of a distributed run see rows of different lengths, and buffers must agree
         self.table = sinusoidal(0, size)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """x (B, T, size) -> x + positions. Raises ValueError where x has another size."""
+    def forward(self, x: Tensor, start: int = 0) -> Tensor:
+        """x (B, T, size) -> x + positions, counted from `start`. Raises ValueError where x has another size."""
         check_size(x, self.size)
-        length, table = x.shape[-2], self.table
+        length, table = start + x.shape[-2], self.table
         if length > len(table) or (table.device, table.dtype) != (x.device, x.dtype):
             table = self.table = sinusoidal(max(length, len(table)), self.size, x.dtype).to(x.device)
-        return x + table[:length]
+        return x + table[start:length]
 
 
 class LearnedPositions(nn.Module):
@@ -56,13 +59,32 @@ class LearnedPositions(nn.Module):
         self.table = nn.Parameter(torch.empty(length, size))
         normal_(self.table, std=std)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """x (B, T, size) -> x + positions. Raises ValueError where x has another size or is longer than the table."""
+    def forward(self, x: Tensor, start: int = 0) -> Tensor:
+        """x (B, T, size) -> x + positions, counted from `start`. Raises ValueError where x has another size or goes beyond the table."""
         check_size(x, self.size)
-        length = x.shape[-2]
+        length = start + x.shape[-2]
         if length > len(self.table):
             raise ValueError(f"an input of {length} tokens is longer than the table of {len(self.table)} learned positions")
-        return x + self.table[:length]
+        return x + self.table[start:length]
+
+
+def rotated(x: Tensor, start: int = 0) -> Tensor:
+    """x (..., T, d), queries or keys of a head, each pair (x_i, x_{i + d/2}) turned by the angle p / 10000^(2i / d) at position p.
+
+    Rotary positions (Su et al., 2021): the product of a query at p and a key at q then depends on p - q alone. Positions are counted
+    from `start`. Raises ValueError where d is odd.
+    """
+    end, size = start + x.shape[-2], x.shape[-1]
+    sine, cosine = (part[start:end] for part in _angles(1 << (end - 1).bit_length(), size, x.dtype, x.device))  # (T, d / 2)
+    first, second = x.chunk(2, -1)
+    return torch.cat((first * cosine - second * sine, first * sine + second * cosine), -1)
+
+
+@lru_cache(maxsize=16)
+def _angles(length: int, size: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Sines and cosines of the first positions, (length, size / 2) each; few lengths are asked for, so they are kept."""
+    table = sinusoidal(length, size, dtype).to(device)
+    return table[:, ::2].contiguous(), table[:, 1::2].contiguous()
 
 
 def check_size(x: Tensor, size: int) -> None:
