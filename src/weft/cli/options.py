@@ -23,7 +23,8 @@ Column = Annotated[
     typer.Option(metavar="NAME[,NAME …]", help="Column of the tags, where a file has a word a line; several are learnt together."),
 ]
 Task = Annotated[
-    str | None, typer.Option(help="classification, multi-label, regression, tag (a tag a word) or spans. Guessed, and said, if not given.")
+    str | None,
+    typer.Option(help="classification, multi-label, regression, translate, tag (a tag a word) or spans. Guessed, and said, if not given."),
 ]
 Valid = Annotated[str | None, typer.Option(metavar="FILE", help="Development data; without it a tenth of DATA is split off.")]
 Test = Annotated[str | None, typer.Option(metavar="FILE", help="Test data, looked at once, at the end.")]

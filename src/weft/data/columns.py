@@ -45,7 +45,8 @@ PAIRS = (
     ("text", "text_pair"),
     ("title", "body"),
 )
-KNOWN = {*TEXTS, *LABELS, *IDS, *(name for pair in PAIRS for name in pair)}
+SOURCE, TARGET = "source", "target"  # of a translation
+KNOWN = {*TEXTS, *LABELS, *IDS, *(name for pair in PAIRS for name in pair), SOURCE, TARGET}
 NUMBER = re.compile(r"\s*[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?\s*", re.ASCII)
 
 
@@ -194,6 +195,69 @@ def choose(
     free = [p for p in free if p.place != chosen]
     found = (fixed[0], fixed[1]) if fixed[0] is not None else _texts(free, fixed[1], said, names, place)
     return Columns(found[0], found[1], chosen, said)
+
+
+def has_translation_header(first: Sequence[str], rest: Sequence[Sequence[str]], *, labelled: bool | None) -> bool:
+    """Whether the first row of sources and targets names them. Its cells are texts as a rule, so that little is taken for a name:
+    `source` and `target`, names that are all known, or (not to predict: a row lost would shift all answers) single words over columns
+    of sentences in which they do not occur."""
+    cells = [cell.strip() for cell in first]
+    plain = [plain_name(cell) for cell in cells]
+    if {SOURCE, TARGET} <= set(plain) or all(name in KNOWN for name in plain):
+        return True
+    if (
+        labelled is False
+        or len(cells) < 2
+        or len(set(cells)) < len(cells)
+        or not all(re.fullmatch(r"[^\W\d][\w-]*", cell) for cell in cells)
+    ):
+        return False
+    columns = [[row[place].split() for row in rest if place < len(row)] for place in range(len(cells))]
+    long = any(sum(map(len, column)) >= 4 * len(column) > 0 for column in columns)
+    return long and not any(cell in words for cell, column in zip(cells, columns, strict=True) for words in column)
+
+
+def looks_translated(names: Sequence[str], sample: Sequence[Sequence[Any]]) -> bool:
+    """Whether columns are called `source` and `target` and hold different texts, and no other name is that of a text."""
+    plain = [plain_name(name) for name in names]
+    if plain.count(SOURCE) != 1 or plain.count(TARGET) != 1 or set(plain) & set(TEXTS):
+        return False
+    sides = [profile(at, names[at], [row[at] for row in sample]) for at in (plain.index(SOURCE), plain.index(TARGET))]
+    return all(side.distinct * 2 > side.filled and not side.numeric for side in sides)
+
+
+def choose_translation(
+    names: Sequence[str],
+    *,
+    text: str | int | None = None,
+    label: str | int | None = None,
+    labelled: bool | None = None,
+    place: str,
+) -> Columns:
+    """The columns of the source and the target: those the caller named, those called so, else the first and the second of two.
+
+    labelled: True needs a target; False leaves it out. Raises InputError naming the columns and the option.
+    """
+    plain = [plain_name(name) for name in names]
+    taken = [find(names, wanted, "", place) for wanted in (text, label) if wanted is not None]
+    found: list[int | None] = []
+    for wanted, role, option in ((text, SOURCE, "--text-column"), (label, TARGET, "--label-column")):
+        by_name = [at for at, name in enumerate(plain) if name == role and at not in taken]
+        found.append(find(names, wanted, option, place) if wanted is not None else by_name[0] if len(by_name) == 1 else None)
+    said: list[str] = []
+    if len(names) <= 2 and None in found:
+        free = [at for at in range(len(names)) if at not in found]
+        found = [at if at is not None else free.pop(0) if free else None for at in found]
+        if labelled is not False and found[1] is not None and None in (text, label):
+            said.append(f"column {names[found[0] or 0]!r} is taken for the source, {names[found[1]]!r} for the target")
+    source, target = found
+    for at, role, option in ((source, SOURCE, "--text-column"), (target, TARGET, "--label-column")):
+        if at is None and (role == SOURCE or labelled):
+            raise InputError(f"no column is called {role!r}; the columns are {named(names)}: name it with {option}", place)
+    assert source is not None
+    if source == target:
+        raise InputError(f"column {names[source]!r} is named for two purposes; each needs a column of its own", place)
+    return Columns(source, None, target, said)
 
 
 def _label(free: Sequence[Profile], said: list[str], *, need: bool | None, texts: bool, names: Sequence[str], place: str) -> int | None:

@@ -10,15 +10,16 @@ from dataclasses import dataclass, field, replace
 from weft.errors import InputError
 
 Label = str | tuple[str, ...] | float | None
-TASKS = ("classification", "multi-label", "regression", "tagging", "spans")
+TASKS = ("classification", "multi-label", "regression", "translation", "tagging", "spans")
 TAGGED = ("tagging", "spans")  # a label a token: any at all, or spans in the BIO scheme
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One text, or a pair of texts, and its label; or a sentence of tokens and their tags.
+    """One text, or a pair of texts, and its label; or a source and its target; or a sentence of tokens and their tags.
 
-    label: a class's name; a tuple of names, sorted, where there may be several; a number for regression; None when not known.
+    label: a class's name; a tuple of names, sorted, where there may be several; a number for regression; None when not known. For
+    translation the text is the source and the label the target, or a tuple of targets, each of which is right.
     line: where it stands in its file, counted from 1 (the first line of a record that spans several); 0 when it has no file.
     tokens: of a tagged sentence; its text is these with blanks between, its label a tuple of their tags, others the tags of further
     columns (Table.others names them).
@@ -71,8 +72,10 @@ class Table:
 
     @property
     def classes(self) -> list[str]:
-        """The names of the classes that occur, sorted; none for regression."""
+        """The names of the classes that occur, sorted; none for regression and translation."""
         names: set[str] = set()
+        if self.task == "translation":
+            return []
         for example in self.examples:
             if isinstance(example.label, str):
                 names.add(example.label)
@@ -99,10 +102,19 @@ class Splits:
         return self.train, self.dev
 
 
+def one_target_each(table: Table) -> Table:
+    """A table of translation with one example for each of several right targets, in their order: what can be learnt from, one by one."""
+    made = []
+    for example in table.examples:
+        targets = example.label if isinstance(example.label, tuple) else (example.label,)
+        made += [replace(example, label=target) for target in targets]
+    return replace(table, examples=made)
+
+
 def check_trainable(table: Table) -> None:
     """Nothing, when something can be learned from the table.
 
-    Raises InputError where it is empty or unlabelled, or all labels are the same.
+    Raises InputError where it is empty or unlabelled, or all labels (of translation: all targets) are the same.
     """
     if not table.examples:
         raise InputError("there are no examples; training needs labelled texts", table.name)
@@ -117,6 +129,10 @@ def check_trainable(table: Table) -> None:
     elif table.task == "multi-label":
         if len(set(table.labels)) < 2:
             raise InputError(f"all {count} examples have the same labels; at least two different sets are needed", table.name)
+    elif table.task == "translation":
+        if len(set(table.labels)) < 2:
+            message = f"every one of the {count} examples has the target {_any(set(table.labels))!r}; there is nothing to learn"
+            raise InputError(message, table.name)
     elif table.task in TAGGED:
         if len(table.classes) < 2:
             what = "there is no span to learn" if table.classes == ["O"] else "there is nothing to learn"
@@ -140,8 +156,8 @@ def split_table(table: Table, *, dev: float = 0.1, test: float = 0.1, seed: int 
     """Split at random into train, dev and test (None when test=0): the same for the same table and seed, on every machine.
 
     dev, test: the shares, in [0, 1); at least one example each when above 0. Stratified: each class (of several labels or tags, each
-    example's rarest) is shared out in proportion, to within one example, and keeps at least one in train. Texts that are identical but
-    for case and white space stay on one side. Each side keeps the table's order.
+    example's rarest) is shared out in proportion, to within one example, and keeps at least one in train. Numbers and targets are not
+    looked at. Texts that are identical but for case and white space stay on one side. Each side keeps the table's order.
     Raises InputError where there are too few different examples, ValueError for shares that leave nothing to train on.
     """
     if dev < 0 or test < 0 or dev + test >= 1:
@@ -163,7 +179,7 @@ def split_table(table: Table, *, dev: float = 0.1, test: float = 0.1, seed: int 
 
 
 def _strata(table: Table) -> dict[str, list[list[int]]]:
-    """Places of the examples: by label (all in one for numbers), then by identical text, both in an order that hashing does not touch."""
+    """Places of the examples: by label (numbers, and targets, in one), then by identical text, in an order that hashing does not touch."""
     counts = Counter(name for example in table.examples if isinstance(example.label, tuple) for name in example.label)
     groups: dict[tuple[str, ...], list[int]] = defaultdict(list)
     for place, example in enumerate(table.examples):
@@ -173,7 +189,7 @@ def _strata(table: Table) -> dict[str, list[list[int]]]:
         label = table.examples[group[0]].label
         if isinstance(label, tuple):
             label = min(label, key=lambda name: (counts[name], name), default=None)
-        strata["" if table.task == "regression" else repr(label)].append(group)
+        strata["" if table.task in ("regression", "translation") else repr(label)].append(group)
     return {label: strata[label] for label in sorted(strata)}
 
 

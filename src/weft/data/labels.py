@@ -16,6 +16,7 @@ from weft.errors import InputError
 
 SEPARATORS = "|;,"
 TEXT_TASKS = tuple(task for task in TASKS if task not in TAGGED)  # a label a text
+TEXT_KINDS = {**{task: task for task in TEXT_TASKS}, "translate": "translation"}  # what callers may say → the task
 FEW_INTEGERS = 20  # as many different whole numbers are classes however few the rows
 FEW_FRACTIONS = 10  # as many different fractions are classes (half stars), where each comes twice on average
 
@@ -23,12 +24,15 @@ FEW_FRACTIONS = 10  # as many different fractions are classes (half stars), wher
 def settle(cells: Sequence[Any], lines: Sequence[int], task: str | None, name: str) -> tuple[list[Label], str, list[str]]:
     """Labels from the column's cells (str, None, number, or list of those), their task, and what to say aloud of it.
 
-    task: "classification", "multi-label", "regression", or None to guess. A blank cell is an empty set for multi-label.
+    task: "classification", "multi-label", "regression", "translation", or None to guess one of the first three. A blank cell is an
+    empty set for multi-label. Targets of translation stay as they are written; a list (JSON, Parquet) is of targets that are all right.
     Raises InputError "FILE:LINE: …" where labels are missing or cannot be what the task needs.
     """
     if task is not None and task not in TEXT_TASKS:
         raise InputError(f"there is no task {task!r}; it is one of {', '.join(TEXT_TASKS)}, or tag or spans for a word a line", "--task")
     said: list[str] = []
+    if task == "translation":
+        return _targets(cells, lines, name), task, said
     cells = [_unpacked(cell) for cell in cells]
     separator = None
     if task in (None, "multi-label") and not any(isinstance(cell, list) for cell in cells):
@@ -140,6 +144,29 @@ def _check_filled(cells: Sequence[Any], lines: Sequence[int], name: str) -> None
             else "the label is missing"
         )
         raise InputError(f"{count}; label the rows or take them out", f"{name}:{missing[0]}")
+
+
+def _targets(cells: Sequence[Any], lines: Sequence[int], name: str) -> list[Label]:
+    """Targets as they stand. Raises InputError for the first that is empty, with how many more there are, and for what is no text."""
+    made: list[Label] = []
+    empty: list[int] = []
+    for cell, line in zip(cells, lines, strict=True):
+        items = cell if isinstance(cell, list | tuple) else [cell]
+        if any(isinstance(item, dict | list | bytes) for item in items):
+            raise InputError(f"the target is {_short(cell)}; a string was expected, or a list of strings", f"{name}:{line}")
+        texts = tuple(dict.fromkeys("" if item is None else str(item) for item in items))
+        if not texts or any(not text or text.isspace() for text in texts):
+            empty.append(line)
+        made.append(texts[0] if len(texts) == 1 else texts)
+    check_none_empty(empty, len(cells), "target", name)
+    return made
+
+
+def check_none_empty(lines: Sequence[int], count: int, what: str, name: str) -> None:
+    """Raises InputError where a source or a target is empty, at the first of `lines`; count: of all rows."""
+    if lines:
+        more = f" here, and in {len(lines) - 1:,} more of {count:,} rows" if len(lines) > 1 else ""
+        raise InputError(f"the {what} is empty{more}; every row needs a source and a target: fill it or take it out", f"{name}:{lines[0]}")
 
 
 def _number(cell: Any, place: str) -> float:

@@ -10,6 +10,7 @@ from typing import Any
 from weft.data import datasets
 from weft.data.conll import KINDS, is_tagged, read_tagged, read_tagged_like
 from weft.data.examples import TAGGED, Splits, Table, check_trainable, split_table
+from weft.data.labels import TEXT_KINDS
 from weft.data.readers import read, read_like
 from weft.errors import InputError
 
@@ -34,7 +35,7 @@ def open_splits(
     the file has a token a line (`tagged`). Raises InputError where there is nothing to learn.
     """
     if data in datasets.DATASETS and not Path(data).exists():
-        agreed = KINDS.get(columns.get("task") or "", columns.get("task")) in (None, datasets.DATASETS[data].task)
+        agreed = {**TEXT_KINDS, **KINDS}.get(columns.get("task") or "", columns.get("task")) in (None, datasets.DATASETS[data].task)
         if valid or test or not agreed or any(value is not None for option, value in columns.items() if option != "task"):
             raise InputError(f"{data} is a named dataset with splits and columns of its own; give a file for other ones", "DATA")
         splits = datasets.load(data)
@@ -55,7 +56,8 @@ def open_splits(
     cut = split_table(whole, dev=shares["dev"], test=shares["test"], seed=seed)
     splits = Splits(cut.train, cut.dev if valid is None else _there(given["dev"]), given["test"] if test is not None else cut.test)
     parts = " and ".join(f"{name} ({share:.0%})" for name, share in shares.items() if share)
-    note = f"{parts} split off {Path(data).name} at random, by label, seed {seed}: {_sizes(splits)}"
+    by = "source" if whole.task == "translation" else "label"
+    note = f"{parts} split off {Path(data).name} at random, by {by}, seed {seed}: {_sizes(splits)}"
     log.info("%s", note)
     return splits, note
 

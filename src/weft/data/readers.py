@@ -11,10 +11,10 @@ from collections.abc import Iterator, Sequence
 from itertools import chain, islice
 from typing import Any
 
-from weft.data.columns import Columns, choose, find, has_header
+from weft.data.columns import Columns, choose, choose_translation, find, has_header, has_translation_header, looks_translated
 from weft.data.examples import Example, Table
 from weft.data.formats import Row, Source, csv_rows, json_records, labelled_rows, line_rows, long_fields, parquet_rows, tsv_rows
-from weft.data.labels import TEXT_TASKS, settle
+from weft.data.labels import TEXT_KINDS, TEXT_TASKS, check_none_empty, settle
 from weft.errors import InputError
 
 log = logging.getLogger("weft")
@@ -34,20 +34,22 @@ def read(
     """The examples of a file, in its order. Columns by name or by number from 1; those not given are guessed.
 
     path: .csv .tsv .jsonl .json .parquet .txt, or any of them with .gz; other names are known by their content; "-" is standard
-    input. task: "classification", "multi-label", "regression", or None to guess. labelled: True needs labels (to train, to
-    evaluate); False leaves them out, and a label column is not needed (to predict); None takes them where there are some.
+    input. task: "classification", "multi-label", "regression", "translation" ("translate" says the same; the text is the source, the
+    label the target), or None to guess. labelled: True needs labels (to train, to evaluate); False leaves them out, and a label
+    column is not needed (to predict); None takes them where there are some.
     Lines are counted from 1; in Parquet they are rows. Lone surrogates become U+FFFD; empty texts are kept; both are said with a count.
     aloud: False keeps what there is to say in the table's notes alone.
     Raises InputError "FILE:LINE: what, and what would be right"; MissingExtra for Parquet without pyarrow.
     """
-    if task is not None and task not in TEXT_TASKS:
+    if task is not None and task not in TEXT_KINDS:
         raise InputError(f"there is no task {task!r}; it is one of {', '.join(TEXT_TASKS)}, or tag or spans for a word a line", "--task")
     source = Source(path)
     wanted = {"--text-column": text_column, "--pair-column": pair_column, "--label-column": label_column}
     with long_fields():
-        reading = _Reading(source, {option: name for option, name in wanted.items() if name is not None}, labelled, aloud)
+        given = {option: name for option, name in wanted.items() if name is not None}
+        reading = _Reading(source, given, None if task is None else TEXT_KINDS[task], labelled, aloud)
         reading.fill()
-    return reading.table(task)
+    return reading.table()
 
 
 def read_like(path: str | os.PathLike[str], table: Table, *, labelled: bool | None = None) -> Table:
@@ -60,8 +62,11 @@ def read_like(path: str | os.PathLike[str], table: Table, *, labelled: bool | No
 class _Reading:
     """One file being read: what its rows are, which columns count, what has come so far."""
 
-    def __init__(self, source: Source, wanted: dict[str, str | int], labelled: bool | None, aloud: bool) -> None:
-        self.source, self.wanted, self.labelled, self.aloud = source, wanted, labelled, aloud
+    def __init__(self, source: Source, wanted: dict[str, str | int], task: str | None, labelled: bool | None, aloud: bool) -> None:
+        self.source, self.wanted, self.task, self.labelled, self.aloud = source, wanted, task, labelled, aloud
+        if task == "translation" and "--pair-column" in wanted:
+            message = "a translation has a source (--text-column) and a target (--label-column); pairs are for texts that are compared"
+            raise InputError(message, "--pair-column")
         self.notes: list[str] = []
         self.texts: list[str] = []
         self.pairs: list[str] = []
@@ -101,6 +106,8 @@ class _Reading:
         names = [str(name) for name in self.wanted.values() if not str(name).isdigit()]
         if names and all(any(cell.strip().lower() == name.strip().lower() for cell in first) for name in names):
             return True
+        if self.task == "translation":
+            return has_translation_header(first, rest, labelled=self.labelled)
         return has_header(first, rest)
 
     def _open_json(self) -> tuple[list[str], Iterator[Row]]:
@@ -115,28 +122,36 @@ class _Reading:
         if self.wanted:
             option = next(iter(self.wanted))
             raise InputError(f"{option} was given, but the file has no columns: it holds plain or __label__ lines", self.source.name)
-        if self.kind == "labelled":
+        translation = self.task == "translation"
+        if self.kind == "labelled" and not translation:
             return ["text", "label"], labelled_rows(self.source)
         if self.labelled:
-            message = (
-                "the lines have no labels; each begins with __label__NAME, or is NAME, a tab and the text, or use CSV, TSV or JSON lines"
-            )
+            what, form = "labels", "begins with __label__NAME, or is NAME, a tab and the text"
+            if translation:
+                what, form = "targets", "is a source, a tab and its target"
+            message = f"the lines have no {what}; each {form}, or use CSV, TSV or JSON lines"
             raise InputError(message, f"{self.source.name}:1")
         return ["text"], line_rows(self.source)
 
     def _choose(self, sample: Sequence[Row]) -> Columns:
         """Columns by name or guess; what was chosen is said."""
         name, rows = self.source.name, [cells for _, cells in sample if len(cells) == len(self.names)]
-        if self.kind == "labelled":
+        if self.kind == "labelled" and self.task != "translation":
             return Columns(0, None, 1)
-        if self.kind == "lines":
+        if self.kind in ("lines", "labelled"):
             return Columns(0)
         given = [self.wanted.get(option) for option in ("--text-column", "--pair-column", "--label-column")]
         for option, wanted in self.wanted.items():
             find(self.names, wanted, option, f"{name}:1")
         if not rows:
             raise InputError("there is a header and no row below it that fits; a row for each example was expected", f"{name}:1")
-        columns = choose(self.names, rows, text=given[0], pair=given[1], label=given[2], labelled=self.labelled, place=f"{name}:1")
+        if self.task is None and not self.wanted and looks_translated(self.names, rows):
+            self.task = "translation"
+            self.say("columns 'source' and 'target' are taken for texts and what they become; --task decides otherwise")
+        if self.task == "translation":
+            columns = choose_translation(self.names, text=given[0], label=given[2], labelled=self.labelled, place=f"{name}:1")
+        else:
+            columns = choose(self.names, rows, text=given[0], pair=given[1], label=given[2], labelled=self.labelled, place=f"{name}:1")
         for message in columns.said:
             self.say(message)
         return columns
@@ -190,7 +205,7 @@ class _Reading:
         self.repaired += mended != cell
         return mended
 
-    def table(self, task: str | None) -> Table:
+    def table(self) -> Table:
         """The table of what was read; what was guessed, kept and repaired is said."""
         if not self.texts:
             raise InputError("there are no examples in the file; a row for each was expected", self.source.name)
@@ -200,9 +215,12 @@ class _Reading:
             cells = [_mended(cell) for cell in self.cells] if self.kind in ("json", "jsonl") else self.cells
             if self.kind == "labelled" and all(cell is None or len(cell) == 1 for cell in cells):
                 cells = [cell and cell[0] for cell in cells]
-            labels, settled, said = settle(cells, self.lines, task, self.source.name)
+            labels, settled, said = settle(cells, self.lines, self.task, self.source.name)
             for message in said:
                 self.say(message)
+        if settled == "translation":
+            empty = [line for line, text in zip(self.lines, self.texts, strict=True) if not text or text.isspace()]
+            check_none_empty(empty, len(self.texts), "source", self.source.name)
         pairs: Sequence[str | None] = self.pairs or [None] * len(self.texts)
         rows = zip(self.texts, labels, pairs, self.lines, strict=True)
         examples = [Example(text, label, pair, line) for text, label, pair, line in rows]
