@@ -18,6 +18,8 @@ def clean(count, seed, task="classification", pairs=False):
         return " ".join(generator.choices(WORDS, k=generator.randrange(6, 20)))
 
     def label(i):
+        if task == "translation":
+            return f"target {i}"
         return {"classification": "yes" if i % 2 else "no", "multi-label": ("a", "b")[: 1 + i % 2], "regression": float(i % 7)}[task]
 
     return Table([Example(text(), label(i), text() if pairs else None, i + 2) for i in range(count)], task, "made.csv")
@@ -37,7 +39,7 @@ def kinds(given):
 
 
 @pytest.mark.parametrize("pairs", [False, True])
-@pytest.mark.parametrize("task", ["classification", "multi-label", "regression"])
+@pytest.mark.parametrize("task", ["classification", "multi-label", "regression", "translation"])
 def test_clean_data_gives_nothing(task, pairs):
     given = splits(task=task, pairs=pairs)
     assert check_data(given) == []
@@ -102,6 +104,23 @@ def test_conflicting_numbers_differ_by_more_than_a_tenth():
     assert set(kinds(given)) == {"duplicates"}
     train[1] = Example(train[0].text, train[0].label + 0.7)
     assert set(kinds(given)) == {"duplicates", "conflicts"}
+
+
+def test_several_targets_are_right_and_copies_are_said():
+    given = splits(task="translation")
+    train = given.train.examples
+    train[1] = Example(train[0].text, "another target")
+    train[2] = Example(train[0].text, train[0].label)
+    train[3] = Example(train[0].text + "!", train[0].label)
+    train[4] = Example(train[4].text, train[4].text)
+    given.test.examples[0] = Example(train[9].text, "target 9")
+    found = kinds(given)
+    assert set(found) == {"several-targets", "duplicates", "near-duplicates", "copied", "leakage-test"}
+    assert [found[kind]["count"] for kind in ("several-targets", "duplicates", "near-duplicates", "copied")] == [1] * 4
+    assert "(4 rows)" in found["several-targets"]["message"]
+    train[:] = [Example(example.text, example.text) for example in train[10:]]  # an autoencoder's: copies are what is wanted
+    assert "copied" not in kinds(given)
+    assert kinds(Splits(given.train, given.dev.subset(range(9))))["small-dev"]["message"].endswith("has a wide interval")
 
 
 def test_empty_texts_are_neither_duplicates_nor_leaks():

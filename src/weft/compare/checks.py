@@ -32,7 +32,8 @@ def check_data(splits: Splits) -> list[Finding]:
     """All findings about the splits, warnings first; an empty list when there is nothing to say.
 
     kinds: leakage-test, leakage-dev, leakage-dev-test, empty, conflicts, duplicates, near-duplicates, damaged, unseen-labels, rare-classes,
-    imbalance, small-dev, small-test, long, cut-off. Works for every task and for pairs; test may be None.
+    imbalance, small-dev, small-test, long, cut-off; of translation also several-targets (in place of conflicts) and copied. Works for every
+    task and for pairs; test may be None.
     """
     tables = {"training": splits.train, "development": splits.dev}
     if splits.test is not None:
@@ -41,6 +42,7 @@ def check_data(splits: Splits) -> list[Finding]:
         *_leakage(tables),
         *_empty(tables),
         *_conflicts(splits.train),
+        *_copied(splits.train),
         *_duplicates(splits.train),
         *_damaged(tables),
         *_labels(splits.train, tables),
@@ -143,9 +145,23 @@ def _conflicts(train: Table) -> list[Finding]:
         return []
     rows = sum(map(len, bad))
     shown = (f"{_show(group[0])} [{' / '.join(sorted({_label(e) for e in group}))}]" for group in bad)
+    if train.task == "translation":
+        opening = _times(len(bad), "training source", "has", "have")
+        message = f"{opening} different targets ({rows:,} rows): each is learnt as right"
+        return [_finding("several-targets", "note", len(bad), shown, message)]
     opening = _times(len(bad), "training text", "occurs", "occur")
     message = f"{opening} under different labels ({rows:,} rows): no model can get them all right"
     return [_finding("conflicts", "warning", len(bad), shown, message)]
+
+
+def _copied(train: Table) -> list[Finding]:
+    """Targets that are their sources, where most are not: rows that nobody translated."""
+    rows = [example for example in train.examples if example.label == example.text] if train.task == "translation" else []
+    if not rows or len(rows) * 2 > len(train.examples):
+        return []
+    opening = _times(len(rows), "training target", "is its source", "are their sources")
+    message = f"{opening}, word for word: a model learns to copy from them"
+    return [_finding("copied", "note", len(rows), map(_show, rows), message)]
 
 
 def _label(example: Example) -> str:
@@ -159,9 +175,12 @@ def _duplicates(train: Table) -> list[Finding]:
     near: list[Example] = []
     for group in _groups(train.examples).values():
         seen: set[Key] = set()
-        for place, example in enumerate(group):
-            (exact if _exact(example) in seen else near if place else []).append(example)
-            seen.add(_exact(example))
+        targets: set[object] = set()  # of translation: another target makes another example
+        for example in group:
+            target = example.label if train.task == "translation" else None
+            (exact if (*_exact(example), repr(target)) in seen else near if target in targets else []).append(example)
+            seen.add((*_exact(example), repr(target)))
+            targets.add(target)
     found = []
     for kind, rows, how in (("duplicates", exact, "word for word"), ("near-duplicates", near, "but for case and punctuation")):
         if rows:
@@ -185,7 +204,7 @@ def _damaged(tables: dict[str, Table]) -> list[Finding]:
 def _names(table: Table) -> Counter[str]:
     """How many examples each class has."""
     counts: Counter[str] = Counter()
-    for example in table.examples:
+    for example in table.examples if table.task != "translation" else ():
         if isinstance(example.label, tuple):
             counts.update(example.label)
         elif isinstance(example.label, str):
@@ -229,7 +248,10 @@ def _small(tables: dict[str, Table]) -> list[Finding]:
         size = len(tables[name].examples) if name in tables else SMALL
         if 0 < size < SMALL and tables[name].task != "regression":
             points = 100 * 1.96 * math.sqrt(0.25 / size)
-            message = f"only {_times(size, f'{name} example')}: an accuracy measured on them is good to about ±{points:.0f} points"
+            reach = f"an accuracy measured on them is good to about ±{points:.0f} points"
+            if tables[name].task == "translation":
+                reach = "a score measured on them has a wide interval"
+            message = f"only {_times(size, f'{name} example')}: {reach}"
             found.append(_finding(kind, "note", size, [], message))
     return found
 

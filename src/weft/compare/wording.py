@@ -35,6 +35,7 @@ TASKS = {
     "classification": "classification",
     "multi-label": "several labels a text",
     "regression": "regression",
+    "translation": "a text for a text",
     "tagging": "a tag a word",
     "spans": "spans of words",
 }
