@@ -5,7 +5,6 @@ Raffel, Luong, Liu, Weiss and Eck (2017): "Online and linear-time attention by e
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -23,8 +22,7 @@ def expected_alignment(p: Tensor, previous: Tensor) -> Tensor:
     """
     if p.shape[-1] != previous.shape[-1]:
         raise ValueError(f"chances of {p.shape[-1]} positions, but a previous alignment over {previous.shape[-1]}")
-    p, arrived = torch.broadcast_tensors(p, previous)
-    passing = F.pad(1 - p[..., :-1], (1, 0))  # to i from i - 1
+    arrived, passing = previous, F.pad(1 - p[..., :-1], (1, 0))  # to i from i - 1
     distance, length = 1, p.shape[-1]
     while distance < length:
         # arrived: q_i of what started at most `distance` - 1 positions before; passing: the chance of coming through as many
