@@ -98,7 +98,7 @@ def test_any_number_of_regions(regions):
 
 
 def test_every_pooling_is_tried():
-    assert set(ONE_ROW) | {"attentive"} == set(pooling.POOLINGS)
+    assert set(ONE_ROW) | {"attentive", "passes"} == set(pooling.POOLINGS)  # passes: test_passes.py
 
 
 def test_sums_of_regions_add_up_to_the_sum():
@@ -170,6 +170,8 @@ def test_bad_settings_are_refused():
         pooling.Pooling(kind="ends", size=3)
     with pytest.raises(ValueError, match="k=0"):
         pooling.Pooling(kind="k-max", size=4, k=0)
+    with pytest.raises(ValueError, match="passes=0"):
+        pooling.Pooling(kind="passes", size=4, passes=0)
     with pytest.raises(ValueError, match="regions=0"):
         pooling.regional(*sequence(), 0)
     x, mask = sequence(size=3)

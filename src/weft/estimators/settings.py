@@ -119,6 +119,7 @@ FROM_1 = (
     "head",
     "k",
     "regions",
+    "passes",
 )
 ALSO_FROM_1 = ("batch_size", "maximum_characters", "checks", "micro_batches", "minimum_count", "ngrams", "maximum_positions")
 AT_LEAST = {**dict.fromkeys(FROM_0 + ALSO_FROM_0, 0), **dict.fromkeys(FROM_1 + ALSO_FROM_1, 1)}

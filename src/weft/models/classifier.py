@@ -22,7 +22,8 @@ class ClassifierConfig:
     """The whole network, as it is written to config.json.
 
     outputs: classes, labels, or 1 for a number. dropout: on the pooled vector and the hidden layers. head: sizes of hidden layers before
-    the last one. k: for k-max pooling; regions: of regional pooling. pair: two texts u, v, joined as [u; v; |u − v|; u ⊙ v].
+    the last one. k: for k-max pooling; regions: of regional pooling; passes: of the pooling of that name. pair: two texts u, v, joined as
+    [u; v; |u − v|; u ⊙ v].
     vectors_mode: whether the embedding table is trained, see VECTORS_MODES.
     """
 
@@ -34,6 +35,7 @@ class ClassifierConfig:
     pooling: str = "max"
     k: int = 3
     regions: int = 1
+    passes: int = 2
     dropout: float = 0.5
     word_dropout: float = 0.0
     embedding_dropout: float = 0.0
@@ -57,7 +59,7 @@ class Classifier(Module):
             word_dropout=config.word_dropout, embedding_dropout=config.embedding_dropout,
             embedding_std=config.embedding_std, sparse=config.sparse, vectors_mode=config.vectors_mode,
         )  # fmt: skip
-        self.pooling = Pooling(kind=config.pooling, size=self.encoder.output_size, k=config.k, regions=config.regions)
+        self.pooling = Pooling(kind=config.pooling, size=self.encoder.output_size, k=config.k, regions=config.regions, passes=config.passes)
         self.head = _head(self.pooling.output_size * (4 if config.pair else 1), config)
 
     def forward(self, batch: Batch) -> Tensor:

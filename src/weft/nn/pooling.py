@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from weft.nn import masks
 from weft.nn.activations import softmax
+from weft.nn.passes import PassesPooling
 
 Pool = Callable[[Tensor, Tensor], Tensor]
 
@@ -146,29 +147,36 @@ POOLINGS: dict[str, Callable[..., Any]] = {
     "ends": ends,
     "concat": concat,
     "attentive": AttentivePooling,
+    "passes": PassesPooling,
     "regional-max": partial(regional, how=max_over_time),
     "regional-mean": partial(regional, how=mean_over_time),
 }
 
 
 class Pooling(nn.Module):
-    """One of POOLINGS by its name: (B, T, size) and a mask -> (B, output_size). `k` is for "k-max", `regions` for the regional ones."""
+    """One of POOLINGS by its name: (B, T, size) and a mask -> (B, output_size).
 
-    def __init__(self, *, kind: str, size: int, k: int = 3, regions: int = 3) -> None:
+    `k` is for "k-max", `regions` for the regional ones, `passes` for "passes".
+    """
+
+    def __init__(self, *, kind: str, size: int, k: int = 3, regions: int = 3, passes: int = 2) -> None:
         super().__init__()
         if kind not in POOLINGS:
             raise ValueError(f"no pooling {kind!r}; there are: {', '.join(POOLINGS)}")
-        if min(k, regions) < 1:
-            raise ValueError(f"at least 1 of each, got {k=}, {regions=}")
+        if min(k, regions, passes) < 1:
+            raise ValueError(f"at least 1 of each, got {k=}, {regions=}, {passes=}")
         if kind == "ends" and size % 2:
             raise ValueError(f"the ends of two directions need an even number of channels, got {size=}")
         self.kind, self.size, self.k, self.regions = kind, size, k, regions
         self.attentive = AttentivePooling(size=size) if kind == "attentive" else None
+        self.passes = PassesPooling(size=size, passes=passes) if kind == "passes" else None
         self.output_size = size * {"k-max": k, "concat": 3, "regional-max": regions, "regional-mean": regions}.get(kind, 1)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         if self.attentive is not None:
             return self.attentive(x, mask)
+        if self.passes is not None:
+            return self.passes(x, mask)
         if self.kind == "k-max":
             return k_max(x, mask, self.k)
         if self.kind.startswith("regional"):
