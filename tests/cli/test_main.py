@@ -252,3 +252,13 @@ def test_data_get_says_what_it_got(capsys, monkeypatch):
     assert got["splits"]["test"]["labels"]["description"] == 138  # as published
     assert cli.main(["data", "get", "trec"]) == 0
     assert "test: 500 examples (description 138, " in capsys.readouterr().out
+
+
+def test_data_get_counts_the_words_of_both_sides(capsys):
+    from weft.data import datasets
+
+    if datasets.available("multi30k") is None:
+        pytest.skip("needs Multi30k's files in a folder of data")
+    assert cli.main(["data", "get", "multi30k", "--json"]) == 0
+    got = json.loads(capsys.readouterr().out)
+    assert got["splits"]["dev"] == {"examples": 1014, "words": {"source": 12167, "target": 11568}}  # as `wc -w` counts them

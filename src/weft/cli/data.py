@@ -60,7 +60,8 @@ def get(name: Name, json: Json = False) -> None:
     print(f"licence: {report.licence}")
     print(f"where: {report.where or 'the cache of the Hugging Face hub'}")
     for part, facts in described.items():
-        labels = ", ".join(f"{label} {count}" for label, count in list(facts.get("labels", {}).items())[:8])
+        counts = facts.get("labels", facts.get("words", {}))
+        labels = "words: " * ("words" in facts) + ", ".join(f"{label} {count}" for label, count in list(counts.items())[:8])
         print(f"{part}: {facts['examples']} examples{f' ({labels})' if labels else ''}")
 
 
@@ -95,7 +96,12 @@ def _sizes(rows: Any) -> str:
 
 
 def _labels(table: Table) -> dict[str, Any]:
-    """How often each label occurs, the most frequent first; of numbers, their range."""
+    """How often each label occurs, the most frequent first; of numbers, their range; of translation, words (between blanks) a side."""
+    if table.task == "translation":
+        targets = [target for label in table.labels for target in (label if isinstance(label, tuple) else (label,))]
+        return {
+            "words": {"source": sum(len(text.split()) for text in table.texts), "target": sum(len(str(one).split()) for one in targets)}
+        }
     if table.task == "regression":
         numbers = [float(label) for label in table.labels if isinstance(label, int | float)]
         return {"range": [min(numbers), max(numbers)]}

