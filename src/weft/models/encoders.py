@@ -22,7 +22,7 @@ from weft.nn.cells import ELMAN, OPTIONS, gates_that_see
 from weft.nn.convolution import Convolution1d, Convolutions
 from weft.nn.dropout import Dropout, VariationalDropout, WordDropout
 from weft.nn.embeddings import TokenEmbedding, TwoChannelEmbedding, bag, concatenated_windows
-from weft.nn.positions import LearnedPositions, SinusoidalPositions
+from weft.nn.positions import make_positions
 from weft.nn.recurrent import Recurrent
 from weft.nn.transformer import TransformerEncoder
 
@@ -210,7 +210,7 @@ class RecurrentEncoder(Module):
 
 @dataclass(frozen=True)
 class TransformerConfig:
-    """positions: "sinusoidal", "learned" (at most `maximum_positions` long) or "none"; inner: feed-forward size, 0 for 4 · hidden_size."""
+    """positions: one of POSITIONS, "learned" ones at most `maximum_positions` long; inner: feed-forward size, 0 for 4 · hidden_size."""
 
     hidden_size: int = 128
     layers: int = 2
@@ -224,24 +224,17 @@ class TransformerConfig:
 
 
 class Transformer(Module):
-    """Self-attention blocks over positions added to the vectors (E94–E99; Vaswani et al., 2017)."""
+    """Self-attention blocks over vectors in their positions (E94–E99; Vaswani et al., 2017)."""
 
     def __init__(self, input_size: int, config: TransformerConfig) -> None:
         super().__init__()
         self.input_size = input_size
         self.project = nn.Identity() if input_size == config.hidden_size else nn.Linear(input_size, config.hidden_size)
-        if config.positions == "learned":
-            self.positions: Module = LearnedPositions(length=config.maximum_positions, size=config.hidden_size)
-        elif config.positions == "sinusoidal":
-            self.positions = SinusoidalPositions(size=config.hidden_size)
-        elif config.positions == "none":
-            self.positions = nn.Identity()
-        else:
-            raise ValueError(f'positions must be "sinusoidal", "learned" or "none", not {config.positions!r}')
+        self.positions = make_positions(config.positions, size=config.hidden_size, length=config.maximum_positions)
         self.dropout = Dropout(config.layer_dropout)
         self.encoder = TransformerEncoder(
             layers=config.layers, size=config.hidden_size, heads=config.heads, inner=config.inner or 4 * config.hidden_size,
-            dropout=config.layer_dropout, norm=config.norm, activation=config.activation,
+            dropout=config.layer_dropout, norm=config.norm, activation=config.activation, rotary=config.positions == "rotary",
         )  # fmt: skip
         self.output_size = config.hidden_size
 

@@ -83,8 +83,28 @@ def rotated(x: Tensor, start: int = 0) -> Tensor:
 @lru_cache(maxsize=16)
 def _angles(length: int, size: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
     """Sines and cosines of the first positions, (length, size / 2) each; few lengths are asked for, so they are kept."""
-    table = sinusoidal(length, size, dtype).to(device)
-    return table[:, ::2].contiguous(), table[:, 1::2].contiguous()
+    with torch.inference_mode(False):  # what is kept from a prediction serves training too
+        table = sinusoidal(length, size, dtype).to(device)
+        return table[:, ::2].contiguous(), table[:, 1::2].contiguous()
+
+
+POSITIONS = ("sinusoidal", "learned", "rotary", "none")
+
+
+class NoPositions(nn.Module):
+    """x as it is: an order that nothing tells, or that attention is told by rotation."""
+
+    def forward(self, x: Tensor, start: int = 0) -> Tensor:
+        return x
+
+
+def make_positions(kind: str, *, size: int, length: int) -> nn.Module:
+    """What is added to vectors for a kind of POSITIONS; `length`, of a learned table. Raises ValueError for another kind."""
+    if kind not in POSITIONS:
+        raise ValueError(f"positions must be one of {', '.join(POSITIONS)}, not {kind!r}")
+    if kind == "learned":
+        return LearnedPositions(length=length, size=size)
+    return SinusoidalPositions(size=size) if kind == "sinusoidal" else NoPositions()
 
 
 def check_size(x: Tensor, size: int) -> None:

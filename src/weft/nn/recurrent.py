@@ -94,6 +94,30 @@ class Recurrent(nn.Module):
         """
         return self._read(x, mask, state, final=True)
 
+    def step(self, x: Tensor, state: State, projected: Tensor | None = None) -> tuple[Tensor, State]:
+        """One time step of every layer, for who has to feed it: x (B, D), state as `run` returns -> (hidden (B, H), the next state).
+
+        `projected` (B, gates * H) stands for what the first cell makes of x. Raises ValueError for a network of two directions, or with
+        dropouts of which one mask serves a whole sequence: a step does not know where that begins.
+        """
+        if self.directions > 1 or self.variational or self.weight_dropout:
+            raise ValueError("only a network of one direction, without variational and weight dropout, goes step by step")
+        below, states = x, []
+        for layer, cell in enumerate(self.cells):
+            assert isinstance(cell, Cell)
+            before = tuple(part[layer] for part in state)
+            if layer or projected is None or self.input_dropout:
+                projected = cell.project(self._dropped(below, self.dropout if layer else self.input_dropout))
+            states.append(cell.step(projected, before))
+            given = cell.read(states[-1][0])
+            below = given + below if self.residual and given.shape == below.shape else given
+        return self._dropped(below, self.output_dropout), tuple(torch.stack(parts) for parts in zip(*states, strict=True))
+
+    def begin(self, like: Tensor) -> State:
+        """The state before the first step of rows like these, (B, ·): (layers * directions, B, H) each."""
+        starts = [self._start(index, like[None], None) for index in range(len(self.cells))]
+        return tuple(torch.stack(parts) for parts in zip(*starts, strict=True))
+
     def _read(self, x: Tensor, mask: Tensor | None, state: State | None, final: bool) -> tuple[Tensor, State]:
         self._check(x, mask)
         lengths = None if mask is None else mask.sum(1)
