@@ -103,6 +103,9 @@ def fused(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, rate: 
     if query.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
         with torch.autocast("cpu", enabled=False):
             return fused(query.float(), key.float(), value.float(), mask, rate, causal)
+    if query.ndim == 3:  # kernels are there for four dimensions only: PyTorch would write three out
+        mask = None if mask is None else mask.unsqueeze(1)
+        return fused(query.unsqueeze(1), key.unsqueeze(1), value.unsqueeze(1), mask, rate, causal).squeeze(1)
     return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=rate, is_causal=causal)
 
 
