@@ -29,6 +29,7 @@ FLOORS = {
     "metrics": 2,
     "metrics_tagging": 2,
     "models": 3,
+    "generation": 4,
     "saving": 5,
     "training": 6,
     "vectors": 7,
