@@ -190,7 +190,7 @@ class BeamSearch:
             worst = kept[-1].score if len(kept) == self.beam.n_best else -math.inf
             done.append(bound <= worst or self.ended[place] >= enough)
             if done[-1] and not kept:
-                raise self.rules.dead_end(source, self.trace.length)
+                raise self.rules.dead_end(source, self.trace.length - 1)
         if self.stream is not None:
             self._tell(done)
         return done
