@@ -28,6 +28,7 @@ FLOORS = {
     "losses": 2,
     "metrics": 2,
     "metrics_tagging": 2,
+    "metrics_text": 2,
     "models": 3,
     "generation": 4,
     "saving": 5,
