@@ -241,6 +241,35 @@ class TagLoss:
         return ((tags != IGNORED) | ~mask).all(1)
 
 
+@dataclass
+class TargetLoss:
+    """−Σ_j log p(t_j | t_{<j}, x) of the targets of pairs, their end symbol included (E82).
+
+    The model gives Predicted, logits (M, V) of all tokens of a batch's targets; `smoothing` as in CrossEntropy; the count is M. Under hard
+    attention two terms more: "choice", whose gradient is the score-function estimate for what attention chose, what a choice is worth
+    being the log-likelihood of the target from there on less the model's guess of it (E91); and "guess", the guess's squared error.
+    """
+
+    smoothing: float = 0.0
+
+    def __call__(self, model: Any, batch: Any) -> dict[str, Term]:
+        found, mask = model(batch), batch.pair.mask
+        logits, targets = _widened(found.logits), batch.pair.inputs[mask]
+        count = float(len(targets))
+        terms = {"cross-entropy": Term(F.cross_entropy(logits, targets, reduction="sum", label_smoothing=self.smoothing), count)}
+        if found.log_choice is not None:
+            each = logits.new_zeros(mask.shape)
+            each[mask] = -F.cross_entropy(logits.detach(), targets, reduction="none")
+            rest = each.flip(1).cumsum(1).flip(1)[mask]  # (M,)
+            terms["choice"] = Term(-((rest - found.guess.detach()) * found.log_choice).sum(), count)
+            terms["guess"] = Term((found.guess - rest).square().sum(), count)
+        return terms
+
+    def counts(self, batch: Any) -> dict[str, float]:
+        """The tokens of the targets."""
+        return dict.fromkeys(("cross-entropy", "choice", "guess"), float(batch.pair.mask.sum()))
+
+
 LOSSES: Mapping[str, type[CrossEntropy | BinaryCrossEntropy | SquaredError | Hinge]] = {
     "cross-entropy": CrossEntropy,
     "binary": BinaryCrossEntropy,

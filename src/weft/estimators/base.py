@@ -156,11 +156,13 @@ class Estimator(BaseEstimator):
         self._check_fitted()
         arrays, described, words = self.engine_.saved()
         tokenizer = self._tokenizer(words)
-        vectors = self.vectors if isinstance(self.vectors, str | Path) else None  # what was found of them is in the weights
+        given = self.get_params()
+        if not isinstance(given.get("vectors"), str | Path | None):
+            given["vectors"] = None  # what was found of them is in the weights
         config = {
             "weft": __version__, "estimator": type(self).__name__, "model": self.model, "task": self.task_, **self._facts(),
             "fitted": plain({name: getattr(self, name) for name in (*self.kept, "seed_", "columns_") if hasattr(self, name)}),
-            "parameters": plain({**self.get_params(), "vectors": vectors, "random_state": self.seed_}), "engine": plain(described),
+            "parameters": plain({**given, "random_state": self.seed_}), "engine": plain(described),
         }  # fmt: skip
         history = self.history_
         record: dict[str, Any] = dict(metrics or {})

@@ -123,20 +123,20 @@ class Engine:
             budget = Budget(steps=checkpoint_steps(checkpoint))  # another calibration would be another run
         steps = self.steps(budget, batches, loss)
         config = self.train_config(steps, batches.steps())
-        checked = None if dev is None else self.batches(dev, shuffled=False)
-
-        def validate(model: torch.nn.Module) -> dict[str, float]:
-            assert checked is not None
-            return evaluate(model, checked, self.metrics(), loss, self.compute.device)
-
+        validate = None if dev is None else self.validation(dev, loss)
         assert self.model is not None
         self.history = train(
-            self.model, batches, loss, config, validate=None if dev is None else validate,
+            self.model, batches, loss, config, validate=validate,
             callbacks=callbacks, checkpoint=checkpoint, resume=resume, compute=self.compute,
             about={"other word vectors": "" if self.vectors_facts is None else self.vectors_facts["sha256"]},
         )  # fmt: skip
         self.model.eval()
         return self.history
+
+    def validation(self, dev: Any, loss: Loss) -> Callable[[torch.nn.Module], dict[str, float]]:
+        """The look at development data: model → the loss and the metrics, the one that weights are chosen by among them."""
+        checked = self.batches(dev, shuffled=False)
+        return lambda model: evaluate(model, checked, self.metrics(), loss, self.compute.device)
 
     def train_config(self, steps: int, steps_per_epoch: int) -> TrainConfig:
         """The settings' training arguments, with `checks` looks at the development set, at least one an epoch."""
@@ -144,9 +144,13 @@ class Engine:
         every = max(1, min(steps_per_epoch, math.ceil(steps / max(1, budget["checks"]))))
         options = dict(self.settings.train)
         if options["monitor"] == "metric":
-            options["monitor"] = MAIN_METRIC[self.task]
+            options["monitor"] = self.monitor()
         patience = budget["patience"] or None
         return TrainConfig(steps=steps, evaluate_every=every, patience=patience, checkpoint_every=every, seed=self.seed, **options)
+
+    def monitor(self) -> str:
+        """The metric that weights are chosen by unless the settings name another: the task's main one."""
+        return MAIN_METRIC[self.task]
 
     def steps(self, budget: Budget, batches: Batches, loss: Loss) -> int:
         """The budget in steps; minutes are turned into steps once, here, by a short calibration on a copy of the model."""
@@ -212,7 +216,8 @@ class Engine:
 
 def described_config(kind: type[Any], network: Mapping[str, Any]) -> Any:
     """The config that `describe` told of: lists, which JSON made of tuples, are tuples again."""
-    return kind(**{**_tuples(network), "encoder_settings": _tuples(network["encoder_settings"])})
+    parts = {name: _tuples(value) for name, value in network.items() if name in ("encoder_settings", "decoder_settings")}
+    return kind(**{**_tuples(network), **parts})
 
 
 def _tuples(config: Mapping[str, Any]) -> dict[str, Any]:

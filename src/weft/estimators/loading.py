@@ -9,9 +9,12 @@ from weft.errors import InputError
 from weft.estimators.base import Estimator, not_ours
 from weft.estimators.tagger import Tagger
 from weft.estimators.text import TextClassifier, TextRegressor
+from weft.estimators.translator import Translator
 from weft.saving import read_model
 
-ESTIMATORS: dict[str, type[Estimator]] = {"TextClassifier": TextClassifier, "TextRegressor": TextRegressor, "Tagger": Tagger}
+ESTIMATORS: dict[str, type[Estimator]] = {
+    "TextClassifier": TextClassifier, "TextRegressor": TextRegressor, "Tagger": Tagger, "Translator": Translator,
+}  # fmt: skip
 
 
 def load(folder: str | Path, *, device: str = "auto", precision: str = "auto", threads: int | None = None) -> Any:

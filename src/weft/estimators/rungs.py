@@ -14,6 +14,7 @@ from weft.data.examples import TAGGED
 
 SINGLE = ("classification", "multi-label")
 ALL = ("classification", "multi-label", "regression")
+PAIRS = ("translation",)
 # small initial vectors, whole columns of them dropped, few epochs: what held on the development data of all of TREC, MR, SST-2 and AG News
 EMBEDDED: dict[str, Any] = {"embedding_size": 128, "embedding_std": 0.05, "embedding_dropout": 0.2, "epochs": 5}
 
@@ -33,6 +34,11 @@ class Rung:
     def tagging(self) -> bool:
         """Whether it stands on the taggers' ladder."""
         return self.tasks == TAGGED
+
+    @property
+    def network(self) -> str:
+        """Whose settings it has, where its engine is neural."""
+        return "tagger" if self.tagging else "seq2seq" if self.tasks == PAIRS else "classifier"
 
 
 _RUNGS = (
@@ -172,7 +178,45 @@ _TAGGING = (
 )  # fmt: skip
 TAGGING_RUNGS: dict[str, Rung] = {rung.name: rung for rung in _TAGGING}
 
+_SPELT: dict[str, Any] = {"maximum_size": 8000, "shared": True, "label_smoothing": 0.1, "batch_size": 64, "checks": 20}
+_RNN: dict[str, Any] = {
+    **_SPELT, "encoder": "recurrent", "decoder": "recurrent", "cell": "gru", "bidirectional": True, "encoder_hidden_size": 256,
+    "decoder_hidden_size": 512, "embedding_size": 256, "tied": "all", "embedding_std": 0.06, "embedding_scale": 4.0, "pooling": "ends",
+    "dropout": 0.3, "learning_rate": 1e-3, "warmup": 0.05, "epochs": 12,
+}  # fmt: skip
+_BLOCKS: dict[str, Any] = {"hidden_size": 256, "layers": 3, "heads": 4, "inner": 1024, "activation": "relu"}
+_TRANSLATION = (
+    Rung(
+        "rnn", "neural", PAIRS, "Cho et al., 2014; Sutskever et al., 2014", "GRUs; all that the decoder has of a source is one vector",
+        {**_RNN, "attention": "none", "condition": "every"},
+    ),
+    Rung(
+        "rnn-attention", "neural", PAIRS, "Bahdanau et al., 2015", "GRUs; additive attention over the source before every step",
+        {**_RNN, "attention": "additive", "attend": "before", "attention_size": 256},
+    ),
+    Rung(
+        "rnn-luong", "neural", PAIRS, "Luong et al., 2015", "LSTMs; bilinear attention after every step, fed to the next",
+        {**_RNN, "cell": "lstm", "attention": "general", "attend": "after", "feed": True},
+    ),
+    Rung(
+        "cnn-rnn", "neural", PAIRS, "Gehring et al., 2017; Bahdanau et al., 2015", "convolutions over the source under a GRU's attention",
+        {
+            **{name: value for name, value in _RNN.items() if name not in ("bidirectional", "encoder_hidden_size")},
+            "encoder": "dilated-cnn", "filters": 256, "pooling": "mean", "attention": "additive", "attend": "before", "attention_size": 256,
+        },
+    ),
+    Rung(
+        "transformer", "neural", PAIRS, "Vaswani et al., 2017", "self-attention on both sides, and from the target to the source",
+        {
+            **_SPELT, "encoder": "transformer", "decoder": "transformer", **_BLOCKS, "layer_dropout": 0.2, "dropout": 0.2, "tied": "all",
+            "embedding_size": 256, "embedding_std": 0.0625, "embedding_scale": 16.0, "norm": "pre", "positions": "sinusoidal",
+            "learning_rate": 1e-3, "warmup": 0.1, "epochs": 20,
+        },
+    ),
+)  # fmt: skip
+TRANSLATION_RUNGS: dict[str, Rung] = {rung.name: rung for rung in _TRANSLATION}
+
 
 def ladder(task: str) -> dict[str, Rung]:
-    """The rungs of a task: those of taggers for a label a token, else those of texts."""
-    return TAGGING_RUNGS if task in TAGGED else RUNGS
+    """The rungs of a task: those of taggers for a label a token, those of translators for a text a text, else those of texts."""
+    return TAGGING_RUNGS if task in TAGGED else TRANSLATION_RUNGS if task in PAIRS else RUNGS

@@ -19,12 +19,17 @@ from weft.estimators.baselines import checked_settings, read_settings
 from weft.estimators.rungs import Rung, ladder
 from weft.estimators.values import coerce
 from weft.losses import LOSSES
+from weft.metrics_text import MEASURES
 from weft.models.classifier import ClassifierConfig
+from weft.models.decoders import ATTEND, CONDITIONS, DECODERS
 from weft.models.encoders import ENCODERS, VECTORS_MODES, RecurrentConfig
+from weft.models.seq2seq import TIED, Seq2SeqConfig
 from weft.models.tagger import CHARACTERS, JOINS, TaggerConfig
 from weft.nn.activations import ACTIVATIONS
+from weft.nn.alignment import ALIGNMENTS
 from weft.nn.cells import CELLS
 from weft.nn.pooling import POOLINGS
+from weft.nn.scores import SCORES
 from weft.training.loop import TrainConfig
 from weft.training.optimizers import OPTIMIZERS
 from weft.training.schedules import SCHEDULES
@@ -88,20 +93,53 @@ class TaggingSettings:
     weights: str = ""
 
 
+@dataclass(frozen=True)
+class PairTokenizerSettings:
+    """tokenizer: the kind for both sides; target_tokenizer: another one for the targets; shared: one vocabulary, learnt from both sides.
+    The rest as in TokenizerSettings; too_long: what becomes of sources of more than maximum_length tokens, "cut" or "refuse"."""
+
+    tokenizer: str = "bpe"
+    target_tokenizer: str = ""
+    shared: bool = False
+    lowercase: bool = False
+    minimum_count: int | None = None
+    maximum_size: int | None = None
+    pattern: str | None = None
+    maximum_length: int = 200
+    too_long: str = "cut"
+
+
+@dataclass(frozen=True)
+class TranslationSettings:
+    """As BudgetSettings. metric: of MEASURES, what the best weights are chosen by, over `checked` texts of development data (0: all)."""
+
+    epochs: float = 10
+    batch_size: int = 64
+    batch_tokens: int = 0
+    patience: int = 0
+    checks: int = 10
+    checked: int = 500
+    label_smoothing: float = 0.0
+    metric: str = "bleu"
+    copy_unknown: bool = True
+
+
 # by network: what its tokenizer, itself and its training are told
 NETWORKS: dict[str, tuple[type, type, type]] = {
     "classifier": (TokenizerSettings, ClassifierConfig, BudgetSettings),
     "tagger": (WordSettings, TaggerConfig, TaggingSettings),
+    "seq2seq": (PairTokenizerSettings, Seq2SeqConfig, TranslationSettings),
 }
 OWNED_BY_DATA: dict[type, set[str]] = {
     ClassifierConfig: {"vocabulary_size", "outputs", "pair", "encoder_settings", "sparse"},
     TaggerConfig: {
         "vocabulary_size", "character_vocabulary", "columns", "features", "encoder_settings", "sparse", "levels", "constrained"
     },
+    Seq2SeqConfig: {"source_vocabulary", "target_vocabulary", "source_size", "encoder_settings", "decoder_settings"},
     TrainConfig: {"steps", "seed", "evaluate_every", "patience", "checkpoint_every"},  # patience and checks are budget settings
 }  # fmt: skip
 FROM_0 = ("maximum_length", "project", "batch_tokens", "patience", "buckets", "window", "inner", "warmup", "l1", "l2", "weight_decay")
-ALSO_FROM_0 = ("input_depth", "state_depth", "output_depth")
+ALSO_FROM_0 = ("input_depth", "state_depth", "output_depth", "checked")
 FROM_1 = (
     "embedding_size",
     "feature_size",
@@ -121,22 +159,27 @@ FROM_1 = (
     "regions",
     "passes",
 )
-ALSO_FROM_1 = ("batch_size", "maximum_characters", "checks", "micro_batches", "minimum_count", "ngrams", "maximum_positions")
+ALSO_FROM_1 = (
+    "batch_size", "maximum_characters", "checks", "micro_batches", "minimum_count", "ngrams", "maximum_positions", "attention_size", "reach"
+)  # fmt: skip
 AT_LEAST = {**dict.fromkeys(FROM_0 + ALSO_FROM_0, 0), **dict.fromkeys(FROM_1 + ALSO_FROM_1, 1)}
 SHARES = {"dropout", "word_dropout", "embedding_dropout", "layer_dropout", "input_dropout", "output_dropout", "weight_dropout"}
-SHARES |= {"variational", "label_smoothing"}
-ABOVE_0 = ("epochs", "learning_rate", "clip", "embedding_std")
+SHARES |= {"variational", "label_smoothing", "scheduled_sampling"}
+ABOVE_0 = ("epochs", "learning_rate", "clip", "embedding_std", "embedding_scale")
 CHOICES: dict[str, Iterable[str]] = {
     "encoder": ENCODERS, "tokenizer": TOKENIZERS, "pooling": POOLINGS, "activation": ACTIVATIONS, "head_activation": ACTIVATIONS,
     "optimizer": OPTIMIZERS, "schedule": SCHEDULES, "loss": ("", *LOSSES), "class_weights": ("none", "balanced"),
     "vectors_mode": VECTORS_MODES, "cell": CELLS, "initial": ("zero", "learnt"), "output_sees": ("new", "old"),
     "reset": ("after", "before"), "update": ("old", "candidate"), "characters": CHARACTERS, "join": JOINS, "scheme": SCHEMES,
+    "target_tokenizer": ("", *TOKENIZERS), "too_long": ("cut", "refuse"), "metric": MEASURES, "tied": TIED, "decoder": DECODERS,
+    "condition": CONDITIONS, "attention": ("none", *SCORES), "align": ALIGNMENTS, "attend": ATTEND,
 }  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Resolved, by who takes them: tokenizer (its kind too), network (ClassifierConfig), encoder, train (TrainConfig), budget.
+    """Resolved, by who takes them: tokenizer (its kind too), network (ClassifierConfig, say), encoder, train (TrainConfig), budget; and the
+    decoder, where the network has one.
 
     The monitor "metric" is the task's own. flat: all of them in one, which resolves to the same.
     """
@@ -146,6 +189,7 @@ class Settings:
     encoder: dict[str, Any]
     train: dict[str, Any]
     budget: dict[str, Any]
+    decoder: dict[str, Any] = field(default_factory=dict)
     flat: dict[str, Any] = field(default_factory=dict)
 
     def with_network(self, **changed: Any) -> Settings:
@@ -156,6 +200,8 @@ class Settings:
 def resolve(*layers: Mapping[str, Any] | None, network: str = "classifier") -> Settings:
     """Later layers override earlier ones (rung's defaults, then the user's). network: of NETWORKS.
 
+    A setting that several of them have goes to all of them; of a network with a decoder, encoder_NAME and decoder_NAME go to one side.
+
     Raises InputError for an unknown name, naming those there are, or a value of the wrong kind.
     """
     given = _layered(layers)
@@ -163,32 +209,38 @@ def resolve(*layers: Mapping[str, Any] | None, network: str = "classifier") -> S
     encoder = _bounded("encoder", str(given.get("encoder", config.encoder)))  # type: ignore[attr-defined]
     configs: dict[str, type] = {"tokenizer": tokenizer, "network": config, "encoder": ENCODERS[encoder][0]}
     configs |= {"train": TrainConfig, "budget": budget}
+    sides = ("encoder", "decoder") if hasattr(config, "decoder") else ()
+    if sides:
+        configs["decoder"] = DECODERS[_bounded("decoder", str(given.get("decoder", config.decoder)))][0]  # type: ignore[attr-defined]
     chosen = {name: _defaults(config) for name, config in configs.items()}
     chosen["train"]["monitor"] = "metric"
     for setting, value in given.items():
-        owners = [name for name in chosen if setting in chosen[name]]
+        owners = [(name, setting) for name in chosen if setting in chosen[name]]
+        owners = owners or [(side, own) for side in sides if (own := setting.removeprefix(f"{side}_")) != setting and own in chosen[side]]
         if not owners:
             raise unknown(setting, {known for defaults in chosen.values() for known in defaults})
-        for owner in owners:
-            kind = get_type_hints(configs[owner])[setting]
-            chosen[owner][setting] = _bounded(setting, coerce(setting, value, chosen[owner][setting], kind))
+        for owner, own in owners:
+            kind = get_type_hints(configs[owner])[own]
+            chosen[owner][own] = _bounded(own, coerce(setting, value, chosen[owner][own], kind))
     _check_positions(chosen)
     _check_cell(chosen["encoder"])
-    if chosen["network"]["vectors_mode"] == "static" and (chosen["tokenizer"].get("ngrams") or 1) > 1:
+    if chosen["network"].get("vectors_mode") == "static" and (chosen["tokenizer"].get("ngrams") or 1) > 1:
         raise InputError("static vectors are of words, and n-grams have to be learnt: ngrams=1, or another vectors_mode", "ngrams")
-    flat = {setting: chosen[name][setting] for name in configs for setting in sorted(chosen[name])}
+    flat = {f"{name}_{own}" if name in sides else own: chosen[name][own] for name in configs for own in sorted(chosen[name])}
     return Settings(**chosen, flat=flat)
 
 
 def known_settings(rung: str, task: str = "classification") -> set[str]:
     """The names of the settings that a rung of the task's ladder has."""
-    return set(_resolved(ladder(task)[rung], {}))
+    resolved = set(_resolved(ladder(task)[rung], {}))
+    return resolved | {name.split("_", 1)[1] for name in resolved if name.startswith(("encoder_", "decoder_"))}
 
 
 def typed_settings(rung: str, settings: Mapping[str, Any], task: str = "classification") -> dict[str, Any]:
     """The settings in the rung's types. Raises InputError for one that it does not have or that cannot have its value."""
     resolved = _resolved(ladder(task)[rung], settings)
-    return {name: resolved[name] for name in settings}
+    both = {name.split("_", 1)[1]: value for name, value in resolved.items() if name.startswith(("encoder_", "decoder_"))}
+    return {name: {**both, **resolved}[name] for name in settings}
 
 
 def _resolved(rung: Rung, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -199,7 +251,7 @@ def _resolved(rung: Rung, settings: Mapping[str, Any]) -> dict[str, Any]:
         return checked_settings(rung.name, {**rung.settings, **read_settings(rung.name, settings)})
     if rung.engine == "fasttext":
         return fasttext.checked_settings({**rung.settings, **settings})
-    return resolve(rung.settings, settings, network="tagger" if rung.tagging else "classifier").flat
+    return resolve(rung.settings, settings, network=rung.network).flat
 
 
 def unknown(setting: str, known: Iterable[str]) -> InputError:

@@ -10,7 +10,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 BAR = 16  # columns of a progress bar
-LOWER_IS_BETTER = frozenset({"loss", "log_loss", "mean_squared_error", "mean_absolute_error", "calibration_error", "perplexity"})
+LOWER_IS_BETTER = frozenset({
+    "loss", "log_loss", "mean_squared_error", "mean_absolute_error", "calibration_error", "perplexity", "word_error_rate",
+    "token_error_rate",
+})  # fmt: skip
 
 
 @dataclass
