@@ -34,6 +34,7 @@ class Scripted:
     end: float = 0.0
     start_symbol: int = START
     end_symbol: int = END
+    known: dict[tuple[int, tuple[int, ...]], Tensor] = field(default_factory=dict)  # logits that were asked for
     rows: list[int] = field(default_factory=list)  # how many were read at each step
     reordered: list[tuple[list[int], list[int] | None]] = field(default_factory=list)
 
@@ -59,7 +60,10 @@ class Scripted:
         each = len(ids) // len(state.sources)
         named = [(state.sources[row // each], prefix[1:]) for row, prefix in enumerate(prefixes)]
         attention = torch.stack([self.weights(*one) for one in named]) if self.positions else None
-        return Step(torch.stack([self.logits(*one) for one in named]), Rows(prefixes, state.sources), attention)
+        for one in named:
+            if one not in self.known:
+                self.known[one] = self.logits(*one)
+        return Step(torch.stack([self.known[one] for one in named]), Rows(prefixes, state.sources), attention)
 
     def reorder(self, state: Rows, rows: Tensor, sources: Tensor | None = None) -> Rows:
         self.spend(state)

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 GROUP = 16  # columns of which `largest` looks at the maximum first
-FIRST = 64  # tokens among which a nucleus is looked for first; four in five are smaller
+FIRST, SECOND = 64, 512  # tokens among which a nucleus is looked for, before all are
 BLOCK = 64  # uniform numbers that a source draws at once
 
 
@@ -72,7 +72,7 @@ def _draw_from_nucleus(p: Tensor, uniforms: Tensor, top_p: float) -> Tensor:
         picked = _pick(_nucleus(weights, top_p), uniforms[rows])
         found = tokens.gather(1, picked[:, None])[:, 0]
         drawn[rows[enough]] = found[enough]
-        rows, count = rows[~enough], count * 8
+        rows, count = rows[~enough], SECOND if count < SECOND else p.shape[1]
     return drawn
 
 
