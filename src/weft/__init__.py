@@ -10,11 +10,12 @@ if TYPE_CHECKING:
     from weft.estimators.loading import load
     from weft.estimators.tagger import Tagger
     from weft.estimators.text import TextClassifier, TextRegressor
+    from weft.estimators.translator import Translator
     from weft.vectors.keyed import KeyedVectors
     from weft.vectors.methods import WordVectors
 
 __version__ = "0.1.0"
-__all__ = ["InputError", "KeyedVectors", "Tagger", "TextClassifier", "TextRegressor", "WordVectors", "__version__", "load"]
+__all__ = ["InputError", "KeyedVectors", "Tagger", "TextClassifier", "TextRegressor", "Translator", "WordVectors", "__version__", "load"]
 
 
 def __getattr__(name: str) -> Any:
@@ -38,6 +39,10 @@ def __getattr__(name: str) -> Any:
         from weft.estimators import tagger
 
         return tagger.Tagger
+    if name == "Translator":
+        from weft.estimators import translator
+
+        return translator.Translator
     if name in __all__:
         from weft.estimators import text
 

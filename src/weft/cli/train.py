@@ -9,11 +9,11 @@ from typing import Annotated, Any
 
 import typer
 
-from weft.cli import options
+from weft.cli import options, searching
 from weft.cli.output import console, metrics_table, print_json
 from weft.data.examples import TAGGED
 from weft.errors import InputError, meant
-from weft.estimators.rungs import RUNGS, TAGGING_RUNGS, ladder
+from weft.estimators.rungs import LADDERS, PAIRS, ladder
 
 log = logging.getLogger("weft")
 
@@ -22,7 +22,8 @@ def train(
     data: options.Data,
     out: Annotated[Path, typer.Option(metavar="DIR", help="The model folder to write.")],
     model: Annotated[
-        str | None, typer.Option(help="Which model, weft models lists them; cnn, or char-bilstm-crf for tags, if not given.")
+        str | None,
+        typer.Option(help="Which model, weft models lists them; cnn, char-bilstm-crf for tags, transformer for pairs, if not given."),
     ] = None,
     valid: options.Valid = None,
     test: options.Test = None,
@@ -74,25 +75,28 @@ def train(
         print_json({"model": model, "folder": str(out), **record})
     else:
         where = {"test": "the test set", "dev": "development data"}[record["split"]]
-        things = "sentences" if what in TAGGED else "texts"
+        things = "sentences" if what in TAGGED else "pairs" if what in PAIRS else "texts"
         console().print(metrics_table(record["metrics"], f"{model} on {where}, {record['examples']:,} {things}"))
         console().print(f"saved to {out}; weft predict {out} FILE answers, weft evaluate {out} FILE measures", soft_wrap=True)
 
 
 def check_model(model: str | None) -> None:
-    """Raises InputError for a model that stands on neither ladder."""
-    every = {**RUNGS, **TAGGING_RUNGS}
+    """Raises InputError for a model that stands on no ladder."""
+    every = {name for ladder in LADDERS for name in ladder}
     if model is not None and model not in every:
-        raise InputError(f"there is no {model!r}{meant(model, every)}; there are {', '.join(every)}", "--model")
+        names = list(dict.fromkeys(name for ladder in LADDERS for name in ladder))
+        raise InputError(f"there is no {model!r}{meant(model, names)}; there are {', '.join(names)}", "--model")
 
 
 def chosen_model(task: str, model: str | None, loss: str | None) -> str:
     """The model for a task, its usual one where none is named. Raises InputError for one, or a loss, that the task does not have."""
-    usual = "char-bilstm-crf" if task in TAGGED else "cnn"
+    usual = "char-bilstm-crf" if task in TAGGED else "transformer" if task in PAIRS else "cnn"
     if model is not None and model not in ladder(task):
         raise InputError(f"{model!r} does not do {task}; those that do are {', '.join(ladder(task))}", "--model")
     if loss is not None and task in TAGGED:
         raise InputError("a tagger's loss is its model's: --set crf=true chooses tags together, crf=false one by one", "--loss")
+    if loss is not None and task in PAIRS:
+        raise InputError("a translator learns by the cross-entropy of its targets; --set label_smoothing=0.1 softens it", "--loss")
     return model or usual
 
 
@@ -135,26 +139,49 @@ def predict(
     threads: options.Threads = None,
     text_column: options.TextColumn = None,
     pair_column: options.PairColumn = None,
+    beam: searching.Width = None,
+    n_best: searching.NBest = None,
+    length_penalty: searching.LengthPenalty = None,
+    coverage_penalty: searching.CoveragePenalty = None,
+    sample: searching.Sampled = False,
+    temperature: searching.Temperature = None,
+    top_k: searching.TopK = None,
+    top_p: searching.TopP = None,
+    maximum: searching.Maximum = None,
+    minimum: searching.Minimum = None,
+    no_repeat: searching.NoRepeat = None,
+    seed: searching.Seed = None,
 ) -> None:
     """Answer texts with a saved model: JSON lines on stdout, in the input's order, with label, score and probabilities.
 
-    A tagger answers raw text, which is cut into words, or a file of words, with tokens, tags, confidences and spans.
+    A tagger answers raw text, which is cut into words, or a file of words, with tokens, tags, confidences and spans. A translator gives the
+    target that a beam search finds, or what the options of the search ask for.
     """
     from weft.data.opening import open_as_trained
     from weft.estimators.loading import load
     from weft.estimators.training import texts_of
 
+    asked = searching.Asked(
+        beam, n_best, length_penalty, coverage_penalty, sample, temperature, top_k, top_p, maximum, minimum, no_repeat, seed
+    )
     estimator = load(folder, device=device, precision=precision, threads=threads)
+    if estimator.task_ not in PAIRS:
+        asked.refuse(estimator.task_)
     chosen = options.columns(text_column, pair_column, None, None)
     if file == "-" and sys.stdin.isatty():
         log.info("reading texts, one a line; Ctrl-D ends them")
     table = open_as_trained(file, estimator.columns_, **chosen)
-    for answer in answers(estimator, texts_of(table)):
+    for answer in answers(estimator, texts_of(table), asked):
         print_json(answer)
 
 
-def answers(estimator: Any, texts: list[Any]) -> Any:
+def answers(estimator: Any, texts: list[Any], asked: searching.Asked) -> Any:
     """One JSON-able answer a text."""
+    if estimator.task_ in PAIRS:
+        for found in estimator.translations(texts, search=asked.search(), limits=asked.limits()):
+            best, *others = [{"translation": one.text, "score": round(one.score, 6)} for one in found]
+            yield {**best, "others": others} if others else best
+        return
     if estimator.task_ in TAGGED:
         for answer in estimator.answers(texts):
             yield tagged_answer(answer, estimator)

@@ -10,12 +10,15 @@ from weft.estimators.vectors import sentence
 from weft.files import plain
 
 
+KINDS = {"regression": "text-regression", "translation": "text2text-generation"}  # where neither classes nor tags tell
+
+
 def model_card(estimator: Any, metrics: dict[str, Any], data: str) -> str:
     """Markdown with Hugging Face's header."""
     rung, history = estimator.rungs[estimator.model], estimator.history_
     columns, pair = getattr(estimator, "labels_", {}), getattr(estimator, "pair_", False)
     classes = [str(label) for label in getattr(estimator, "classes_", [])]
-    kind = "token-classification" if columns else "text-classification" if classes else "text-regression"
+    kind = "token-classification" if columns else "text-classification" if classes else KINDS[estimator.task_]
     lines = ["---", "library_name: weft", f"tags: [{kind}]", "---", ""]
     lines += [f"# {estimator.model}: {estimator.task_}{' of pairs of texts' if pair else ''}", ""]
     lines += [f"{rung.line} ({rung.paper}).", "", "| | |", "|---|---|", f"| made by | weft {__version__} |"]

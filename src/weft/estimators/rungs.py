@@ -215,6 +215,7 @@ _TRANSLATION = (
     ),
 )  # fmt: skip
 TRANSLATION_RUNGS: dict[str, Rung] = {rung.name: rung for rung in _TRANSLATION}
+LADDERS = (RUNGS, TAGGING_RUNGS, TRANSLATION_RUNGS)
 
 
 def ladder(task: str) -> dict[str, Rung]:

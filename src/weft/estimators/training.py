@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 
 from weft.data.examples import TAGGED, Splits, Table
-from weft.estimators.rungs import ladder
+from weft.errors import InputError
+from weft.estimators.rungs import PAIRS, ladder
 from weft.estimators.tagger import COLUMN, Tagger
 from weft.estimators.text import TextClassifier, TextRegressor
+from weft.estimators.translator import Translator
 from weft.saving import CHECKPOINT, check_folder
 
 log = logging.getLogger("weft")
@@ -35,9 +37,13 @@ def targets_of(table: Table) -> Any:
 
 
 def estimator_for(table: Table, **options: Any) -> Any:
-    """An unfitted estimator for the table's task."""
+    """An unfitted estimator for the table's task. Raises InputError for an option that it does not have."""
     if table.task in TAGGED:
         return Tagger(task=table.task, **options)
+    if table.task in PAIRS:
+        if options.pop("vectors", None) is not None:
+            raise InputError("translators learn their vocabularies' vectors from the pairs alone", "--vectors")
+        return Translator(**options)
     return (TextRegressor if table.task == "regression" else TextClassifier)(**options)
 
 
@@ -45,6 +51,8 @@ def labels_of(estimator: Any, table: Table) -> Any:
     """The table's labels, which are texts, as the estimator's own where it was trained on numbers or bools."""
     if estimator.task_ in TAGGED:
         return targets_of(table) if table.others else table.labels  # a single column may have another name here
+    if estimator.task_ in PAIRS:
+        return table.labels
     own = {str(name): name for name in getattr(estimator, "classes_", np.array([])).tolist()}
     if estimator.task_ == "multi-label":
         return [tuple(own.get(name, name) for name in label) for label in table.labels]  # type: ignore[union-attr]
