@@ -74,7 +74,7 @@ class BeamSearch:
         self.coverage: Tensor | None = None  # (B·K, S), Σ_j a_ij
         self.found: dict[int, list[Hypothesis]] = {place: [] for place in rules.places}
         self.ended = dict.fromkeys(rules.places, 0)  # how many hypotheses of a source have ended by themselves
-        self.norms = torch.tensor([beam.norm(length) for length in rules.maximum.tolist()], dtype=torch.float64, device=device)
+        self.norms = [beam.norm(length) for length in rules.maximum.tolist()]  # the largest there can be, by place
 
     def run(self, source: Any) -> dict[int, list[Hypothesis]]:
         """The n_best hypotheses of every source, by its place."""
@@ -182,11 +182,10 @@ class BeamSearch:
 
         log p only falls, and no norm is above the maximum's, so total / norm is the most that can become of it.
         """
-        bounds = (self.totals.amax(1) / self.norms).tolist()
         enough = self.beam.patience * self.beam.width
         done = []
-        for source, (place, bound) in enumerate(zip(self.rules.places, bounds, strict=True)):
-            kept = self.found[place]
+        for source, (place, best) in enumerate(zip(self.rules.places, self.totals.amax(1).tolist(), strict=True)):
+            kept, bound = self.found[place], best / self.norms[place]
             worst = kept[-1].score if len(kept) == self.beam.n_best else -math.inf
             done.append(bound <= worst or self.ended[place] >= enough)
             if done[-1] and not kept:
@@ -213,7 +212,7 @@ class BeamSearch:
         rows = torch.arange(self.totals.numel(), device=stay.device).view(self.totals.shape)[stay].flatten()
         self.trace.keep(rows)
         self.rules.keep(stay)
-        self.totals, self.norms = self.totals[stay], self.norms[stay]
+        self.totals = self.totals[stay]
         if self.coverage is not None:
             self.coverage = self.coverage[rows]
         return stay

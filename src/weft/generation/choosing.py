@@ -43,6 +43,11 @@ def largest(x: Tensor, k: int) -> tuple[Tensor, Tensor]:
     return values, columns.gather(1, found)
 
 
+def _sums(weights: Tensor) -> Tensor:
+    """Running sums, in float64 where the device has it."""
+    return (weights.float() if weights.device.type == "mps" else weights.double()).cumsum(1)
+
+
 def draw(logp: Tensor, uniforms: Tensor, *, temperature: float, top_k: int | None, top_p: float) -> Tensor:
     """A token a row (N,) from softmax(logp / temperature), of the top_k likeliest, of those the fewest that reach top_p.
 
@@ -51,9 +56,7 @@ def draw(logp: Tensor, uniforms: Tensor, *, temperature: float, top_k: int | Non
     p = (logp / temperature).softmax(-1)
     if top_k is not None and top_k < p.shape[1]:
         weights, tokens = p.topk(top_k)
-        return tokens.gather(1, _pick(_nucleus(weights, top_p * weights.sum(1, keepdim=True, dtype=torch.float64)), uniforms)[:, None])[
-            :, 0
-        ]
+        return tokens.gather(1, _pick(_nucleus(weights, top_p * _sums(weights)[:, -1:]), uniforms)[:, None])[:, 0]
     if top_p >= 1:
         return _pick(p, uniforms)
     return _draw_from_nucleus(p, uniforms, top_p)
@@ -66,7 +69,7 @@ def _draw_from_nucleus(p: Tensor, uniforms: Tensor, top_p: float) -> Tensor:
     while len(rows):
         count = min(count, p.shape[1])
         weights, tokens = p[rows].topk(count)
-        enough = weights.sum(1, dtype=torch.float64) >= top_p
+        enough = _sums(weights)[:, -1] >= top_p
         if count == p.shape[1]:
             enough = torch.ones_like(enough)
         picked = _pick(_nucleus(weights, top_p), uniforms[rows])
@@ -78,15 +81,15 @@ def _draw_from_nucleus(p: Tensor, uniforms: Tensor, top_p: float) -> Tensor:
 
 def _nucleus(weights: Tensor, reach: Tensor | float) -> Tensor:
     """weights (N, k), largest first, with zeros after the first that bring the sum to `reach`; the first always stays."""
-    before = functional.pad(weights.double().cumsum(1)[:, :-1], (1, 0))
+    before = functional.pad(_sums(weights)[:, :-1], (1, 0))
     return weights * (before < reach)
 
 
 def _pick(weights: Tensor, uniforms: Tensor) -> Tensor:
     """Column c of a row with probability weights[c] / Σ: the first at which the running sum exceeds u · Σ, so never one of weight 0."""
-    running = weights.double().cumsum(1)
+    running = _sums(weights)
     total = running[:, -1]
-    place = torch.minimum(uniforms * total, torch.nextafter(total, torch.zeros_like(total)))
+    place = torch.minimum(uniforms.to(total.dtype) * total, torch.nextafter(total, torch.zeros_like(total)))
     return torch.searchsorted(running, place[:, None], right=True)[:, 0].clamp(max=weights.shape[1] - 1)
 
 

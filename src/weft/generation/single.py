@@ -74,7 +74,8 @@ class Drawn:
 
     def choose(self, logp: Tensor, step: int) -> tuple[Tensor, Tensor]:
         how = self.sample
-        uniforms = self.uniforms.at(step).to(logp.device)
+        uniforms = self.uniforms.at(step)
+        uniforms = (uniforms.float() if logp.device.type == "mps" else uniforms).to(logp.device)
         tokens = draw(logp, uniforms, temperature=how.temperature, top_k=how.top_k, top_p=how.top_p)
         return logp.gather(1, tokens[:, None])[:, 0], tokens
 
