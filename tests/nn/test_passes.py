@@ -34,14 +34,17 @@ def test_one_pass_has_no_recurrence_and_every_parameter_gets_a_gradient() -> Non
 
 
 def test_the_second_pass_finds_what_only_the_first_can_tell() -> None:
-    """Of (name, place) pairs, one is the start: it names the place to read. One look cannot follow the hint, two can."""
+    """Of (name, place) pairs, one is the start: it names the place to read. One look cannot follow the hint, two can.
+
+    The best of those who know the four answers but not which is asked for takes the commonest: E[largest count] / 4 = 0.531.
+    """
     rights = {}
     for passes in (1, 2):
         torch.manual_seed(0)
         model, head = Passes(query_size=16, key_size=16, passes=passes, score="general", final=False), nn.Linear(16, 4)
-        optimizer = torch.optim.Adam([*model.parameters(), *head.parameters()], lr=1e-2)
-        for step in range(301):
-            count = 128 if step < 300 else 1000
+        optimizer = torch.optim.Adam([*model.parameters(), *head.parameters()], lr=2e-2)
+        for step in range(161):
+            count = 64 if step < 160 else 1000
             order = torch.rand(count, 4).argsort(-1)  # which key stands where
             answers, hint = torch.randint(4, (count, 4)), torch.randint(4, (count,))
             items = torch.cat([nn.functional.one_hot(order, 4), nn.functional.one_hot(answers, 4), torch.zeros(count, 4, 8)], -1).float()
@@ -50,7 +53,7 @@ def test_the_second_pass_finds_what_only_the_first_can_tell() -> None:
             wanted = answers[(order == hint[:, None])]
             query = torch.zeros(count, 16).index_fill(1, torch.tensor([12]), 1.0)  # asks for the start
             logits = head(model(query, source, torch.ones(count, 5, dtype=torch.bool)).contexts[:, -1])
-            if step < 300:
+            if step < 160:
                 optimizer.zero_grad()
                 nn.functional.cross_entropy(logits, wanted).backward()
                 optimizer.step()
