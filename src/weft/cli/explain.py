@@ -1,4 +1,4 @@
-"""`weft explain neurons`: what is in a trained model, seen."""
+"""`weft explain`: what is in a trained model, seen: single neurons, alignments."""
 
 from __future__ import annotations
 
@@ -18,7 +18,18 @@ if TYPE_CHECKING:
     from weft.explain.neurons import Neuron, States
 
 EACH = "each"
-app = typer.Typer(help="What is in a trained model, seen.", rich_markup_mode=None)
+
+
+class ByModel(typer.core.TyperGroup):
+    """`weft explain DIR TEXT` is `weft explain alignment DIR TEXT`: a folder is no command."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] not in self.commands and Path(args[0]).is_dir():
+            args = ["alignment", *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(help="What is in a trained model, seen.", rich_markup_mode=None, cls=ByModel)
 
 
 @app.callback(invoke_without_command=True)
@@ -71,6 +82,41 @@ def neurons(
     chances = {name: chance(stacked(found), mask) for name, mask in masks.items()}
     write_page(found, picked, out, title=f"Neurons of {folder.resolve().name}", masks=masks, chances=chances)
     _say(picked, chances, found, out, json)
+
+
+@app.command("alignment", short_help="Which words of a source a translator made each word of a target of.")
+def alignment(
+    folder: options.Folder,
+    source: Annotated[str, typer.Argument(metavar="TEXT", help="The source.")],
+    target: Annotated[str | None, typer.Option(metavar="TEXT", help="A target; what the model makes of the source, if not given.")] = None,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The page, .html, or a picture, .png.")] = Path("alignment.html"),
+    json: options.Json = False,
+) -> None:
+    """Show the attention of a translator between a source and a target: a grid for every map, all heads of a Transformer."""
+    from weft.estimators.loading import load
+    from weft.estimators.rungs import PAIRS
+    from weft.explain.alignment_page import named_maps, write_page
+
+    kind = out.suffix.lower()
+    if kind not in (".html", ".htm", ".png"):
+        raise InputError("the name of a page ends in .html, that of a picture in .png", str(out))
+    estimator = load(folder)
+    if estimator.task_ not in PAIRS:
+        raise InputError(f"does {estimator.task_}; an alignment is of a translator, weft explain neurons of others", str(folder))
+    made = target if target is not None or not source.strip() else estimator.predict([source])[0]
+    found = estimator.align(source, made)
+    maps, title = named_maps(found.maps), f"{source.strip()} → {made}"
+    if kind == ".png":
+        from weft.explain.alignment_picture import write_picture
+
+        write_picture(found.source, found.target, maps, out, title=title)
+    else:
+        write_page(found.source, found.target, maps, out, title=title)
+    if json:
+        shown = [{"name": one.name, "weights": one.weights.round(4).tolist()} for one in maps]
+        print_json({"source": found.source, "target": found.target, "maps": shown, "file": str(out)})
+        return
+    print(f"{len(maps)} map{'' if len(maps) == 1 else 's'} of {len(found.target)} by {len(found.source)} tokens: {out}")
 
 
 def _numbers(given: str | None) -> list[int] | None:
