@@ -122,7 +122,7 @@ class Estimator(BaseEstimator):
         names = ("epochs", "steps", "minutes", "batch_size", "batch_tokens", "patience")
         if unused := [name for name in names if getattr(self, name) is not None]:
             said = " and ".join(unused) + (" is" if len(unused) == 1 else " are")
-            by = "by scikit-learn " if rung.engine == "baseline" and not rung.tagging else ""
+            by = "by scikit-learn " if rung.engine == "baseline" and rung.network == "classifier" else ""
             log.warning("%s is trained %sto its end: %s not used", rung.name, by, said)
         if self.settings is not None and not isinstance(self.settings, Mapping):
             raise InputError(f"must be names and values, not {self.settings!r:.60}", "settings")

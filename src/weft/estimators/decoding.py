@@ -1,4 +1,4 @@
-"""What an engine of taggers answers."""
+"""What engines answer: those of taggers, those of translators."""
 
 from __future__ import annotations
 
@@ -12,3 +12,15 @@ class Decoded(NamedTuple):
 
     ids: list[np.ndarray]
     confidences: list[np.ndarray]
+
+
+class Translated(NamedTuple):
+    """One answer. score: what it was ranked by; log_probability: of its tokens; tokens, weights (tokens, source tokens) where asked for;
+    finished: whether it ended by itself."""
+
+    text: str
+    score: float
+    log_probability: float
+    tokens: list[str]
+    weights: np.ndarray | None
+    finished: bool

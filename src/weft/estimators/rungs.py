@@ -186,6 +186,8 @@ _RNN: dict[str, Any] = {
 }  # fmt: skip
 _BLOCKS: dict[str, Any] = {"hidden_size": 256, "layers": 3, "heads": 4, "inner": 1024, "activation": "relu"}
 _TRANSLATION = (
+    Rung("copy", "baseline", PAIRS, "no paper", "the source itself: what names, numbers and untranslated words bring"),
+    Rung("nearest", "baseline", PAIRS, "Salton & Buckley, 1988", "the target of the training source that is nearest by TF-IDF of words"),
     Rung(
         "rnn", "neural", PAIRS, "Cho et al., 2014; Sutskever et al., 2014", "GRUs; all that the decoder has of a source is one vector",
         {**_RNN, "attention": "none", "condition": "every"},

@@ -14,7 +14,7 @@ from weft.data.lexicon import feature_names
 from weft.data.schemes import SCHEMES
 from weft.data.tokenizers import TOKENIZERS
 from weft.errors import InputError, meant
-from weft.estimators import fasttext, feature_tagger
+from weft.estimators import fasttext, feature_tagger, translation_baselines
 from weft.estimators.baselines import checked_settings, read_settings
 from weft.estimators.rungs import Rung, ladder
 from weft.estimators.values import coerce
@@ -247,6 +247,8 @@ def _resolved(rung: Rung, settings: Mapping[str, Any]) -> dict[str, Any]:
     """All settings of a rung, whatever its engine."""
     if rung.tagging and rung.engine != "neural":
         return feature_tagger.checked_settings(rung.name, {**rung.settings, **settings})
+    if rung.network == "seq2seq" and rung.engine != "neural":
+        return translation_baselines.checked_settings(rung.name, {**rung.settings, **settings})
     if rung.engine == "baseline":
         return checked_settings(rung.name, {**rung.settings, **read_settings(rung.name, settings)})
     if rung.engine == "fasttext":

@@ -6,7 +6,7 @@ import inspect
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from weft.data.tokenizers import TOKENIZERS, Tokenizer, tokenizer_from_dict, tra
 from weft.data.vocabulary import PADDING, UNKNOWN
 from weft.device import Compute, autocast
 from weft.errors import InputError
+from weft.estimators.decoding import Translated
 from weft.estimators.engine import Engine, described_config
 from weft.estimators.settings import Settings
 from weft.generation.search import Beam, Greedy, Limits, Sample, generate
@@ -40,18 +41,6 @@ class Translations:
 
     def __len__(self) -> int:
         return len(self.sources)
-
-
-class Translated(NamedTuple):
-    """One answer. score: what it was ranked by; log_probability: of its tokens; tokens, weights (tokens, source tokens) where asked for;
-    finished: whether it ended by itself."""
-
-    text: str
-    score: float
-    log_probability: float
-    tokens: list[str]
-    weights: np.ndarray | None
-    finished: bool
 
 
 class TranslationNetwork(Engine):

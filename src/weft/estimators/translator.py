@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from weft.data.examples import Example, Table
 from weft.errors import InputError, MissingExtra
 from weft.estimators.base import Estimator
+from weft.estimators.decoding import Translated
 from weft.estimators.inputs import set_aside
 from weft.estimators.rungs import PAIRS, TRANSLATION_RUNGS, Rung
+from weft.estimators.translation_baselines import TranslationBaseline
 from weft.metrics_text import MEASURES
 from weft.saving import SavedModel
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from weft.estimators.translation_network import Search, Translated, Translations
+    from weft.estimators.translation_network import Search, Translations
 
 log = logging.getLogger("weft")
 Targets = Sequence[str | Sequence[str]]
@@ -85,9 +87,15 @@ class Translator(Estimator):
         from weft.estimators.engine import Budget
 
         rung = self._rung()
-        self._check_budget()
         data = checked(sources, targets, "sources")
         self.seed_, self.task_ = self._seed(), PAIRS[0]
+        if rung.engine != "neural":
+            rows = each_target(data)
+            own = {**rung.settings, **self._own_settings(rung)}
+            self.engine_ = TranslationBaseline(rung.name, own).fit(rows.sources, [right[0] for right in rows.targets])
+            self.history_ = None
+            return self
+        self._check_budget()
         if validation is None:
             data, held = hold_out(data, self.validation_fraction, self.seed_)
         elif isinstance(validation, tuple | list) and len(validation) == 2:
@@ -135,22 +143,31 @@ class Translator(Estimator):
         """The targets found for each source, best first, with their scores: one, or as many as the search's n_best.
 
         limits: fields of weft.generation.Limits. Unless they name a maximum it is twice the source's tokens and ten. weights: with the
-        attention of each token over the source's. An empty source has an empty target, which is said with a count.
+        attention of each token over the source's. An empty source has an empty target, which is said with a count. Raises InputError where
+        one of these is given to a model that does not search.
         """
-        from weft.estimators.translation_network import Translated
-        from weft.generation.search import Beam
-
         self._check_fitted()
         texts = as_texts(sources, "sources")
         full = [place for place, text in enumerate(texts) if text.strip()]
         if len(full) < len(texts):
             log.warning("%d of %d sources are empty, and so are their targets", len(texts) - len(full), len(texts))
-        chosen = Beam(WIDTH, length_penalty=1.0) if search is None else search
-        made = self.engine_.translated([texts[place] for place in full], chosen, weights=weights, limits=limits, stream=stream)
+        made = self._found([texts[place] for place in full], search, limits, weights, stream)
         found = [[Translated("", 0.0, 0.0, [], None, True)] for _ in texts]
         for place, answers in zip(full, made, strict=True):
             found[place] = answers
         return found
+
+    def _found(self, texts: list[str], search: Search | None, limits: Mapping[str, Any] | None, weights: bool, stream: Any) -> Any:
+        """The answers to texts that are not empty."""
+        if self._rung().engine != "neural":
+            given = {"search": search is not None, "limits": bool(limits), "weights": weights, "stream": stream is not None}
+            if wrong := next((name for name, there in given.items() if there), None):
+                raise InputError(f"has no meaning for {self.model!r}, which neither searches nor attends: leave it out", wrong)
+            return self.engine_.translated(texts)
+        from weft.generation.search import Beam
+
+        chosen = Beam(WIDTH, length_penalty=1.0) if search is None else search
+        return self.engine_.translated(texts, chosen, weights=weights, limits=limits, stream=stream)
 
     def align(self, source: str, target: str | None = None) -> Alignment:
         """How the model's attention joins a source and a target (what it makes of the source, where none is given).
@@ -160,6 +177,8 @@ class Translator(Estimator):
         self._check_fitted()
         if not source.strip():
             raise InputError("is empty: there is nothing to align", "source")
+        if self._rung().engine != "neural":
+            raise InputError(f"{self.model!r} has no attention to align by", "model")
         return Alignment(*self.engine_.maps(source, self.predict([source])[0] if target is None else target))
 
     def evaluate(
@@ -172,7 +191,7 @@ class Translator(Estimator):
         self._check_fitted()
         data = checked(sources, targets, "sources", empty=True)
         made = self.predict(data.sources, search=search) if predicted is None else list(predicted)
-        first = str(self.engine_.settings.budget["metric"])
+        first = self.engine_.monitor()
         scores = {}
         for name in sorted(MEASURES, key=lambda name: name != first):
             try:
@@ -182,14 +201,20 @@ class Translator(Estimator):
         return scores
 
     def score(self, X: Sequence[str], y: Targets) -> float:
-        """The metric that weights were chosen by."""
-        return self.evaluate(X, y)[str(self.engine_.settings.budget["metric"])]
+        """The metric that weights were chosen by. Raises MissingExtra where it needs one that is not there."""
+        self._check_fitted()
+        metric = self.engine_.monitor()
+        MEASURES[metric](["a"], ["a"])
+        return self.evaluate(X, y)[metric]
 
     def _take_up(self, config: dict[str, Any], saved: SavedModel) -> None:
         from weft.estimators.settings import resolve
         from weft.estimators.translation_network import TranslationNetwork
 
         engine = config["engine"]
+        if self._rung().engine != "neural":
+            self.engine_ = TranslationBaseline.restore(saved.arrays, engine, saved.tokenizer or {})
+            return
         self.engine_ = TranslationNetwork(resolve(engine["settings"], network=self.network), self._compute(), self.seed_)
         self.engine_.take(engine["network"], saved.tokenizer or {}, saved.arrays)
 
