@@ -101,9 +101,10 @@ def test_a_large_vocabulary_goes_another_way_to_the_same():
     assert [[(one.ids, one.finished) for one in found] for found in answers] == [plain(model, source, 3, 6, 0, 3) for source in (0, 1)]
 
 
-def test_a_batch_is_its_sources_one_by_one():
+@pytest.mark.parametrize("patience", [1, math.inf])
+def test_a_batch_is_its_sources_one_by_one(patience):
     model = Scripted(positions=4, end=-1)
-    beam = Beam(width=4, n_best=3, length_penalty=0.6, coverage_penalty=0.2)
+    beam = Beam(width=4, n_best=3, length_penalty=1.5, coverage_penalty=0.2, patience=patience)
     maximum = [9, 2, 0, 6, 9, 1]
     mask = torch.ones(6, 4, dtype=torch.bool)
     together = generate(model, SOURCES, beam, count=6, limits=Limits(maximum=maximum), source_mask=mask)

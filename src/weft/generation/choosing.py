@@ -56,7 +56,8 @@ def draw(logp: Tensor, uniforms: Tensor, *, temperature: float, top_k: int | Non
     p = (logp / temperature).softmax(-1)
     if top_k is not None and top_k < p.shape[1]:
         weights, tokens = p.topk(top_k)
-        return tokens.gather(1, _pick(_nucleus(weights, top_p * _sums(weights)[:, -1:]), uniforms)[:, None])[:, 0]
+        picked = _pick(_nucleus(weights, top_p * _sums(weights)[:, -1:]), uniforms)
+        return tokens.gather(1, picked[:, None])[:, 0]
     if top_p >= 1:
         return _pick(p, uniforms)
     return _draw_from_nucleus(p, uniforms, top_p)

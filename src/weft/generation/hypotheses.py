@@ -65,7 +65,10 @@ class Trace:
 
     def take(self, row: int, length: int) -> tuple[tuple[int, ...], list[Tensor] | None]:
         """The first tokens of a row, and the attention of each."""
-        ids = tuple(self.ids[row, :length].tolist())
+        return tuple(self.ids[row, :length].tolist()), self.weights(row, length)
+
+    def weights(self, row: int, length: int) -> list[Tensor] | None:
+        """The attention of the first tokens of a row."""
         if not self.attends:
-            return ids, None
-        return ids, [self.attention[step][parent] for step, parent in enumerate(self.lineage[row, :length].tolist())]
+            return None
+        return [self.attention[step][parent] for step, parent in enumerate(self.lineage[row, :length].tolist())]

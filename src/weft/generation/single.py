@@ -131,13 +131,11 @@ class SingleSearch:
 
     def _finish(self, over: Tensor, ended: Tensor) -> None:
         """The rows that have their answer, and which of all ended by themselves."""
-        for row in over.nonzero()[:, 0].tolist():
-            length = self.trace.length
-            if length and int(self.trace.ids[row, -1]) == self.rules.end:
-                length -= 1
-            ids, attention = self.trace.take(row, length)
-            total = float(self.totals[row])
-            self.found[self.rules.places[row]] = Hypothesis(ids, total, total, attention, bool(ended[row]))
+        rows = over.nonzero()[:, 0]
+        lines, totals, by_themselves = self.trace.ids[rows].tolist(), self.totals[rows].tolist(), ended[rows].tolist()
+        for row, line, total, finished in zip(rows.tolist(), lines, totals, by_themselves, strict=True):
+            ids = tuple(line[:-1] if line and line[-1] == self.rules.end else line)
+            self.found[self.rules.places[row]] = Hypothesis(ids, total, total, self.trace.weights(row, len(ids)), finished)
             if self.stream is not None:
                 self.stream(self.rules.numbers[row], ids, True)
         self.done = self.done | over
