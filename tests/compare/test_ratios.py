@@ -1,15 +1,24 @@
-"""Tests of ratios against enumeration of every swap, plain resampling, and the test of means where the ratio is one."""
+"""Tests of ratios and of BLEU against enumeration of every swap, plain resampling, sacreBLEU, and the test of means where it is one."""
 
 from __future__ import annotations
 
 import itertools
+import random
 
 import numpy as np
 import pytest
 
 from weft.compare import ratios
-from weft.compare.ratios import bootstrap_ratio, paired_permutation_ratio, sentence_counts
+from weft.compare.ratios import (
+    bleu_of,
+    bootstrap_bleu,
+    bootstrap_ratio,
+    paired_permutation_bleu,
+    paired_permutation_ratio,
+    sentence_counts,
+)
 from weft.compare.statistics import bootstrap_interval, paired_permutation
+from weft.metrics_text import bleu, bleu_counts, bleu_from
 
 
 def counts(seed: int, size: int, right: float = 0.7) -> np.ndarray:
@@ -108,3 +117,74 @@ def test_what_is_no_counts_is_refused():
         bootstrap_ratio(np.ones((3, 2)), level=1.0)
     with pytest.raises(ValueError, match="not defined"):
         bootstrap_ratio(np.zeros((3, 2)))
+
+
+# BLEU, whose counts are ten
+
+
+def sentences(seed: int, size: int, slips: float = 0.3) -> tuple[list[str], list[list[str]]]:
+    """Sentences with slips, and one or two references each."""
+    draw = random.Random(seed)
+    predicted, references = [], []
+    for _ in range(size):
+        words = draw.choices(["the", "a", "cat", "dog", "sat", ".", "on", "mat", "ran"], k=1 + draw.randrange(12))
+        right = [" ".join(word if draw.random() > slips else draw.choice(["x", "cat", ""]) for word in words) for _ in range(1 + seed % 2)]
+        predicted.append(" ".join(words))
+        references.append([one if one.strip() else "cat" for one in right])
+    return predicted, references
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("slips", [0.0, 0.3, 0.9])
+def test_bleu_of_sums_is_sacrebleus(seed, slips):
+    predicted, references = sentences(seed, 20, slips)
+    counts = bleu_counts(predicted, references)
+    draw = np.random.default_rng(seed)
+    several = [draw.integers(0, 20, size) for size in (1, 1, 2, 3, 20, 20)]
+    found = bleu_of(np.array([counts[rows].sum(0) for rows in several]))
+    assert found == pytest.approx([bleu([predicted[i] for i in rows], [references[i] for i in rows]) for rows in several], abs=1e-9)
+    assert bleu_of(counts.sum(0)) == pytest.approx(bleu_from(counts), abs=1e-9)
+
+
+def test_bleu_without_anything_right_or_anything_said_is_sacrebleus():
+    for predicted, references in ((["x y z v w"], ["a b c d e"]), ([""], ["a"]), (["a b"], ["a b"]), (["a x c y e"], ["a b c d e"])):
+        assert bleu_of(bleu_counts(predicted, references).sum(0)) == pytest.approx(bleu(predicted, references), abs=1e-9)
+
+
+def two(seed: int, size: int, other: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
+    """The counts of two systems on the same references."""
+    references = sentences(seed, size)[0]
+    draw = random.Random(seed + 100)
+    made = [[" ".join(word if draw.random() > slips else "x" for word in text.split()) for text in references] for slips in (0.3, other)]
+    first, second = (bleu_counts(texts, references) for texts in made)
+    return first, second
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_few_sentences_swapped_are_sacrebleus(seed):
+    first, second = two(seed, 8)
+    observed, found = abs(bleu_from(first) - bleu_from(second)), []
+    for swaps in itertools.product((False, True), repeat=8):
+        swap = np.array(swaps)[:, None]
+        one, other = bleu_from(np.where(swap, second, first)), bleu_from(np.where(swap, first, second))
+        found.append(abs(one - other) >= observed - 1e-9)
+    assert paired_permutation_bleu(first, second) == pytest.approx(np.mean(found), abs=1e-12)
+    assert paired_permutation_bleu(second, first) == pytest.approx(np.mean(found), abs=1e-12)
+    assert paired_permutation_bleu(np.stack([first, first]), second) == pytest.approx(np.mean(found), abs=1e-12)
+    assert paired_permutation_bleu(first, first) == 1.0
+
+
+def test_a_plain_difference_of_bleu_is_found_and_none_is_not():
+    first, second = two(1, 300, other=0.5)
+    assert paired_permutation_bleu(first, second, resamples=999) == pytest.approx(1 / 1000)
+    assert paired_permutation_bleu(*two(1, 300, other=0.3), resamples=999) > 0.05
+
+
+def test_the_interval_of_bleu_is_that_of_plain_resampling_seeds_averaged():
+    runs = np.stack(two(2, 120))
+    draw = np.random.default_rng(1)
+    found = [np.mean([bleu_from(run[rows]) for run in runs]) for rows in draw.integers(0, 120, size=(2000, 120))]
+    np.testing.assert_allclose(bootstrap_bleu(runs, level=0.9, resamples=8000), np.quantile(found, [0.05, 0.95]), atol=0.8)
+    assert bootstrap_bleu(runs[0]) == bootstrap_bleu(runs[:1]) == bootstrap_bleu(np.stack([runs[0], runs[0]]))
+    with pytest.raises(ValueError, match=r"counts must be \(sentences, 10\)"):
+        bootstrap_bleu(np.ones((3, 2)))

@@ -94,7 +94,7 @@ class TranslationBaseline:
 
     def saved(self) -> tuple[dict[str, np.ndarray], dict[str, Any], dict[str, Any]]:
         """All there is to keep: arrays, a configuration for JSON, texts; `restore` undoes it, bit for bit."""
-        arrays = {"idf": self.idf}
+        arrays: dict[str, np.ndarray] = {"idf": self.idf}
         if self.rows is not None:
             arrays |= {"rows.weights": self.rows.data, "rows.words": self.rows.indices, "rows.starts": self.rows.indptr.astype(np.int64)}
             arrays |= {f"ngrams.{n}": level for n, level in enumerate(self.grams.levels, start=2)}
