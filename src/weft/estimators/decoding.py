@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
+
+from weft.errors import InputError
+
+BY_SOURCE = ("minimum", "maximum", "prefixes")  # limits that each source may have its own of
 
 
 class Decoded(NamedTuple):
@@ -24,3 +29,16 @@ class Translated(NamedTuple):
     tokens: list[str]
     weights: np.ndarray | None
     finished: bool
+
+
+def limits_of(limits: Mapping[str, Any], places: Sequence[int], count: int) -> dict[str, Any]:
+    """Limits for the sources at these places, of `count`; those of BY_SOURCE may be one a source. Raises InputError for another number."""
+    found = dict(limits)
+    for name in BY_SOURCE:
+        each = found.get(name)
+        if each is None or isinstance(each, int):
+            continue
+        if len(each) != count:
+            raise InputError(f"{len(each)} of them for {count} sources; give one a source", name)
+        found[name] = [each[place] for place in places]
+    return found

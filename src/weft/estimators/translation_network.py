@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import inspect
 import logging
+import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,8 @@ from weft.data.batch import Batch, Batches
 from weft.data.tokenizers import TOKENIZERS, Tokenizer, tokenizer_from_dict, train_tokenizer
 from weft.data.vocabulary import PADDING, UNKNOWN
 from weft.device import Compute, autocast
-from weft.errors import InputError
-from weft.estimators.decoding import Translated
+from weft.errors import InputError, meant
+from weft.estimators.decoding import Translated, limits_of
 from weft.estimators.engine import Engine, described_config
 from weft.estimators.settings import Settings
 from weft.generation.search import Beam, Greedy, Limits, Sample, generate
@@ -29,6 +30,7 @@ from weft.training.loop import evaluate
 
 log = logging.getLogger("weft")
 Search = Greedy | Sample | Beam
+NOT_COVERED = ("a coverage penalty needs attention", "attention is over")  # how a search refuses a model that does not attend to tokens
 JOINED_BY_BLANKS = ("words", "whitespace", "wordpiece")
 
 
@@ -59,6 +61,10 @@ class TranslationNetwork(Engine):
         kind, other = given["tokenizer"], given["target_tokenizer"] or given["tokenizer"]
         if given["shared"] and kind != other:
             raise InputError(f"one vocabulary of both sides is of one kind, not {kind!r} and {other!r}", "target_tokenizer")
+        if not given["shared"] and self.settings.network["tied"] == "all":
+            raise InputError("embeddings of both sides are one for one vocabulary: shared=True, or tied=output or none", "tied")
+        if other == "hashing":
+            raise InputError("hashed ids cannot be turned back into a text; another kind for the targets", "target_tokenizer")
         self.source = self._learnt(kind, [*data.sources, *targets] if given["shared"] else data.sources)
         self.target = self.source if given["shared"] else self._learnt(other, targets)
         network = {
@@ -88,15 +94,25 @@ class TranslationNetwork(Engine):
 
     def batches(self, data: Translations, *, shuffled: bool) -> Batches:
         sources, targets = self.rows(data.sources), self.target.encode_ids([texts[0] for texts in data.targets])
-        limit = self.settings.tokenizer["maximum_length"] or max(map(len, targets), default=0)
+        limit = min(self.settings.tokenizer["maximum_length"] or sys.maxsize, self._room() - 1)
         kept = [place for place, row in enumerate(targets) if len(row) <= limit]
-        if len(kept) < len(targets):
-            log.warning(
-                "%d of %d targets are longer than maximum_length=%d tokens: left out", len(targets) - len(kept), len(targets), limit
-            )
+        if longer := len(targets) - len(kept):
+            log.warning("%d of %d targets are longer than %d tokens, %s: left out", longer, len(targets), limit, self._why(limit))
+        if targets and not kept:
+            raise InputError(f"all {len(targets)} are longer than {limit} tokens, {self._why(limit)}", "targets")
+        if unknown := sum(bool(len(row)) and bool((row == UNKNOWN).all()) for row in targets):
+            log.warning("%d of %d targets have no token that the vocabulary knows", unknown, len(targets))
         end = np.array([self.model.end_symbol], np.int32)
         pairs = [np.concatenate([targets[place], end]) for place in kept]
         return Batches([sources[place] for place in kept], pairs=pairs, **self.budgets(shuffled=shuffled))
+
+    def _room(self) -> int:
+        """How many tokens, the start symbol too, the decoder has positions for."""
+        told = self.settings.decoder
+        return int(told["maximum_positions"]) if told.get("positions") == "learned" else sys.maxsize
+
+    def _why(self, limit: int) -> str:
+        return "maximum_length" if limit == self.settings.tokenizer["maximum_length"] else "what the decoder has learned positions for"
 
     def loss(self, data: Translations) -> Loss:
         return TargetLoss(self.settings.budget["label_smoothing"])
@@ -123,8 +139,12 @@ class TranslationNetwork(Engine):
     def translated(
         self, sources: Sequence[str], search: Search, *, weights: bool = False, limits: Mapping[str, Any] | None = None, stream: Any = None
     ) -> list[list[Translated]]:
-        """The answers to each source, best first. limits: as of Limits; `maximum` is twice the source's tokens and ten unless given."""
-        rows, given = self.rows(sources), dict(limits or {})
+        """The answers to each source, best first. limits: as of Limits; `maximum` is twice the source's tokens and ten unless given.
+
+        Raises InputError for a limit there is not, or one beyond the decoder's learned positions.
+        """
+        rows = self.rows(sources)
+        given = self._limits(limits, [len(row) for row in rows])
         copies = bool(self.settings.budget["copy_unknown"]) and self._unknown_can_come()
         self.model.eval()
         self.model.show_attention = weights or copies or bool(getattr(search, "coverage_penalty", 0.0))
@@ -134,32 +154,43 @@ class TranslationNetwork(Engine):
             with torch.inference_mode(), autocast(self.compute):
                 for batch in Batches(rows, tokens=max(1, self.prediction_tokens // beams)):
                     places = batch.source.tolist()
-                    own = {name: self._of(value, places, len(rows)) for name, value in given.items()}
-                    own.setdefault("maximum", [2 * len(rows[place]) + 10 for place in places])
-                    allowed = Limits(**own, forbidden=(PADDING,))
+                    allowed = Limits(**limits_of(given, places, len(rows)))
                     answers = generate(
                         self.model, batch.to(self.compute.device), search, count=len(batch), limits=allowed, numbers=places,
                         source_mask=batch.mask, stream=stream,
                     )  # fmt: skip
+                    width = batch.inputs.shape[1] if copies else 0
                     for place, hypotheses in zip(places, answers, strict=True):
-                        found[place] = [self._told(one, sources[place], rows[place], weights, copies) for one in hypotheses]
+                        found[place] = [self._told(one, sources[place], rows[place], weights, width) for one in hypotheses]
+        except ValueError as error:
+            if str(error).startswith(NOT_COVERED):
+                raise InputError(str(error), "coverage_penalty") from error
+            raise
         finally:
             self.model.show_attention = False
         return found
 
-    @staticmethod
-    def _of(value: Any, places: Sequence[int], count: int) -> Any:
-        """A limit that is given for each source, for these of them."""
-        each = isinstance(value, Sequence) and not isinstance(value, str) and len(value) == count
-        return [value[place] for place in places] if each else value
+    def _limits(self, limits: Mapping[str, Any] | None, lengths: Sequence[int]) -> dict[str, Any]:
+        """Limits as they are given, with a maximum for each source of so many tokens, and without padding."""
+        given, room = dict(limits or {}), self._room()
+        there = [item.name for item in fields(Limits)]
+        if wrong := next((name for name in given if name not in there), None):
+            raise InputError(f"there is no {wrong!r}{meant(wrong, there)}; there are {', '.join(there)}", "limits")
+        most = given.setdefault("maximum", [min(2 * length + 10, room) for length in lengths])
+        if (longest := most if isinstance(most, int) else max(most, default=0)) > room:
+            raise InputError(f"must be at most {room}, what the decoder has learned positions for, not {longest}", "maximum")
+        return {**given, "forbidden": (PADDING, *given.get("forbidden", ()))}
 
     def _unknown_can_come(self) -> bool:
         return self.target.kind in ("words", "whitespace", "characters", "wordpiece")
 
-    def _told(self, found: Any, source: str, row: np.ndarray, weights: bool, copies: bool) -> Translated:
-        seen = None if found.attention is None else torch.stack(list(found.attention))[:, : len(row)].float().cpu().numpy()
-        if found.attention is not None and not len(found.attention):
-            seen = np.zeros((0, len(row)), np.float32)
+    def _told(self, found: Any, source: str, row: np.ndarray, weights: bool, width: int) -> Translated:
+        """width: of attention over the source's tokens, from which unknown ones are copied; 0: none are, nor where an encoder's states are
+        not one for each token."""
+        seen = None if found.attention is None else np.zeros((0, len(row)), np.float32)
+        copies = bool(found.attention) and len(found.attention[0]) == width
+        if found.attention:
+            seen = torch.stack(list(found.attention))[:, : len(row)].float().cpu().numpy()
         tokens = self.pieces(found.ids)
         text = self._decoded(found.ids, source, seen if copies else None)
         return Translated(text, found.score, found.log_probability, tokens, seen if weights else None, found.finished)
@@ -183,13 +214,20 @@ class TranslationNetwork(Engine):
         return (" " if self.target.kind in JOINED_BY_BLANKS else "").join(parts)
 
     def maps(self, source: str, target: str) -> tuple[list[str], list[str], list[np.ndarray]]:
-        """The tokens of a source, those of a target and its end symbol, each map of attention between them, (T, S) or (heads, T, S)."""
+        """The tokens of a source, those of a target and its end symbol, each map of attention between them, (T, S) or (heads, T, S).
+
+        Raises InputError for a model without attention, and for a target beyond the decoder's learned positions.
+        """
         rows, ids = self.rows([source]), self.target.encode_ids([target])[0]
+        if len(ids) >= self._room():
+            raise InputError(f"has {len(ids)} tokens; the decoder has learned positions for {self._room() - 1}", "target")
         pair = np.append(ids, self.model.end_symbol)
         batch: Batch = Batches(rows, pairs=[pair], examples=1).gather(np.arange(1))
         self.model.eval()
         with torch.inference_mode(), autocast(self.compute):
             found: tuple[Tensor, ...] = self.model.maps(batch.to(self.compute.device))
+        if not found:
+            raise InputError("has no attention to show: all that its decoder has of a source is one vector", "model")
         offsets = self.source.encode(source).offsets[: len(rows[0])]
         return [source[a:b] for a, b in offsets], [*self.pieces(ids.tolist()), "</s>"], [one[0].float().cpu().numpy() for one in found]
 

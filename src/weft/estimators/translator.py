@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from weft.data.examples import Example, Table
 from weft.errors import InputError, MissingExtra
 from weft.estimators.base import Estimator
-from weft.estimators.decoding import Translated
+from weft.estimators.decoding import Translated, limits_of
 from weft.estimators.inputs import set_aside
 from weft.estimators.rungs import PAIRS, TRANSLATION_RUNGS, Rung
 from weft.estimators.translation_baselines import TranslationBaseline
@@ -151,7 +151,8 @@ class Translator(Estimator):
         full = [place for place, text in enumerate(texts) if text.strip()]
         if len(full) < len(texts):
             log.warning("%d of %d sources are empty, and so are their targets", len(texts) - len(full), len(texts))
-        made = self._found([texts[place] for place in full], search, limits, weights, stream)
+        own = limits_of(limits or {}, full, len(texts))
+        made = self._found([texts[place] for place in full], search, own, weights, stream)
         found = [[Translated("", 0.0, 0.0, [], None, True)] for _ in texts]
         for place, answers in zip(full, made, strict=True):
             found[place] = answers
@@ -164,8 +165,10 @@ class Translator(Estimator):
             if wrong := next((name for name, there in given.items() if there), None):
                 raise InputError(f"has no meaning for {self.model!r}, which neither searches nor attends: leave it out", wrong)
             return self.engine_.translated(texts)
-        from weft.generation.search import Beam
+        from weft.generation.search import Beam, Greedy, Sample
 
+        if not isinstance(search, Beam | Greedy | Sample | None):
+            raise InputError(f"must be a Beam, Greedy or Sample of weft.generation, not {search!r:.60}", "search")
         chosen = Beam(WIDTH, length_penalty=1.0) if search is None else search
         return self.engine_.translated(texts, chosen, weights=weights, limits=limits, stream=stream)
 
@@ -175,6 +178,7 @@ class Translator(Estimator):
         Raises InputError for an empty source, and for a model without attention.
         """
         self._check_fitted()
+        as_texts([source] if target is None else [source, target], "align")
         if not source.strip():
             raise InputError("is empty: there is nothing to align", "source")
         if self._rung().engine != "neural":
@@ -223,6 +227,8 @@ def as_texts(texts: Any, place: str) -> list[str]:
     """A list of texts. Raises InputError, naming the first that is none."""
     if isinstance(texts, str):
         raise InputError("is one text; give a list of them", place)
+    if not isinstance(texts, Iterable):
+        raise InputError(f"must be a list of texts, not {texts!r:.60}", place)
     made = list(texts)
     if (wrong := next((i for i, text in enumerate(made) if not isinstance(text, str)), None)) is not None:
         raise InputError(f"text {wrong + 1} is {type(made[wrong]).__name__}, not a text", place)
@@ -236,7 +242,9 @@ def checked(sources: Any, targets: Any, place: str, *, empty: bool = False) -> T
     texts = as_texts(sources, place)
     if isinstance(targets, str):
         raise InputError("is one text; give a list, a target for each source", "targets")
-    found = [(target,) if isinstance(target, str) else tuple(target) for target in targets]
+    if not isinstance(targets, Iterable):
+        raise InputError(f"must be a list, a target for each source, not {targets!r:.60}", "targets")
+    found = [tuple(target) if isinstance(target, Iterable) and not isinstance(target, str) else (target,) for target in targets]
     if not texts:
         raise InputError("there are none; training needs pairs of texts", place)
     if len(texts) != len(found):
