@@ -49,6 +49,20 @@ def test_those_that_are_done_leave():
     assert all(sources == rows for rows, sources in model.reordered)
 
 
+def test_what_comes_after_an_answer_is_nobodys_concern():
+    """One of eight is done and has not left yet: what the model gives for it may be anything."""
+
+    class After(Scripted):
+        def logits(self, source, prefix):
+            if END in prefix:
+                return torch.full((self.size,), math.nan)
+            return super().logits(source, prefix) + 99 * (torch.arange(self.size) == END) * (source == 1)
+
+    model = After(end=-9)
+    found = generate(model, list(range(8)), count=8, limits=Limits(maximum=4))
+    assert [len(one.ids) for (one,) in found] == [4, 0, 4, 4, 4, 4, 4, 4] and model.rows == [8, 8, 8, 8]
+
+
 @pytest.mark.parametrize(
     "how", [{}, {"temperature": 0.5}, {"temperature": 3.0}, {"top_k": 3}, {"top_p": 0.8}, {"temperature": 2.0, "top_k": 4, "top_p": 0.7}]
 )
