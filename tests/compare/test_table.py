@@ -125,7 +125,7 @@ def standing() -> Standing:
 
 @pytest.mark.parametrize("width", [60, 80, 120, 200])
 def test_the_live_table_fits_and_shows_development_figures_only(standing, width):
-    lines = shown(live_table(standing, "classification", width), width)
+    lines = shown(live_table(standing, width), width)
     assert all(cell_len(line) <= width for line in lines)
     by_name = {line.split()[0]: line for line in lines if line}
     assert [line.split()[0] for line in lines[1 : len(NAMES) + 1]] == NAMES
@@ -141,11 +141,11 @@ def test_the_live_table_fits_and_shows_development_figures_only(standing, width)
 
 
 def test_a_line_for_a_log_when_a_rung_is_done_or_failed(standing):
-    assert finished_line("cnn", standing, "classification") is None
-    said = finished_line("majority", standing, "classification")
+    assert finished_line("cnn", standing) is None
+    said = finished_line("majority", standing)
     assert said.split() == ["majority", "dev", "accuracy", "50.0", "±", "0.0", "12.3", "s", "to", "train", "1.23", "ms", "a", "text"]
-    assert finished_line("bag", standing, "classification").split() == ["bag", "failed:", "no"]
-    assert finished_line("gru", standing, "classification") is None
+    assert finished_line("bag", standing).split() == ["bag", "failed:", "no"]
+    assert finished_line("gru", standing) is None
 
 
 def test_the_learning_curve_in_words():

@@ -15,9 +15,8 @@ import numpy as np
 from weft.compare.ladder import Plan, Standing, said_once
 from weft.compare.results import Curve, Projection
 from weft.compare.runs import carry_out, fingerprint, keep, kept
-from weft.compare.wording import PERCENT, metric_title
+from weft.compare.wording import PERCENT, POINTS, metric_title, things
 from weft.data.examples import Splits, split_table
-from weft.estimators.scoring import MAIN_METRIC
 
 log = logging.getLogger("weft")
 SHARES = (0.125, 0.25, 0.5)
@@ -30,7 +29,7 @@ def learning_curve(splits: Splits, rung: str, plan: Plan, standing: Standing, fo
 
     Steps shrink with the data, so that every part is seen equally often. Measured on dev: the test set is not touched.
     """
-    metric = MAIN_METRIC[splits.train.task]
+    metric, what = plan.metric, things(splits.train.task)
     full = standing.runs[rung]
     settings, steps = full[0].settings, full[0].steps
     sizes, scores = [], []
@@ -38,14 +37,15 @@ def learning_curve(splits: Splits, rung: str, plan: Plan, standing: Standing, fo
         part = Splits(split_table(splits.train, dev=0.0, test=1 - share, seed=0).train, splits.dev, None)
         budget = None if steps is None else max(20, round(steps * len(part.train) / len(splits.train)))
         sizes.append(len(part.train))
-        log.info("learning curve: %s on %d texts", rung, len(part.train))
+        log.info("learning curve: %s on %d %s", rung, len(part.train), what)
         with said_once():
             scores.append([_score(part, rung, seed, settings, budget, plan, folder, metric) for seed in plan.seeds])
     sizes.append(len(splits.train))
     scores.append([run.dev[metric] for run in full])
     return {
         "rung": rung, "sizes": sizes, "mean": [float(np.mean(row)) for row in scores],
-        "sd": [float(np.std(row, ddof=1)) if len(row) > 1 else None for row in scores], "projection": project(sizes, scores, MORE, metric),
+        "sd": [float(np.std(row, ddof=1)) if len(row) > 1 else None for row in scores],
+        "projection": project(sizes, scores, MORE, metric, what),
     }  # fmt: skip
 
 
@@ -62,14 +62,23 @@ def _score(part: Splits, rung: str, seed: int, settings: dict[str, Any], steps: 
 
 
 def project(
-    sizes: list[int], scores: list[list[float]], more: int, metric: str = "accuracy", *, resamples: int = 2000, seed: int = 0
+    sizes: list[int],
+    scores: list[list[float]],
+    more: int,
+    metric: str = "accuracy",
+    what: str = "texts",
+    *,
+    resamples: int = 2000,
+    seed: int = 0,
 ) -> Projection | None:
     """What `more` examples would bring by the fitted power law: mean and 95 % interval, over the seeds and the scatter about the law.
 
-    scores: of each size, one a seed. None where they are not all finite and at most 1, or of fewer than three sizes. The interval is by
-    bootstrap: seeds are drawn anew, then what the points stray from the line (Efron & Tibshirani, 1993, 9.4).
+    scores: of each size, one a seed. what: how examples are called. None where scores are not all finite and at most 1 (BLEU: 100), or of
+    fewer than three sizes. The interval is by bootstrap: seeds are drawn anew, then what the points stray from the line (Efron &
+    Tibshirani, 1993, 9.4).
     """
-    table = np.array(scores, float)
+    top = 100.0 if metric in POINTS else 1.0
+    table = np.array(scores, float) / top
     if not np.isfinite(table).all() or (table > 1).any() or len(sizes) < 3:
         return None
     size, generator = sizes[-1] + more, np.random.default_rng(seed)
@@ -77,12 +86,12 @@ def project(
     gain = float(law.gains(law.errors(table.mean(1)[None]), size)[0])
     seeds = table[:, generator.integers(0, table.shape[1], (resamples, table.shape[1]))].mean(2).T  # (resamples, sizes)
     low, high = np.quantile(law.gains(law.strewn(law.errors(seeds), generator), size), [0.025, 0.975])
-    mean = float(table[-1].mean() + gain)
-    points = metric in PERCENT
+    points = metric in PERCENT | POINTS
     shown = [f"{100 * value:+.1f}" if points else f"{value:+.3f}" for value in (gain, low, high)]
     unit = " points" if points else f" of {metric_title(metric)}"
-    told = f"{more} more labelled texts would bring about {shown[0]}{unit} ({shown[1]} to {shown[2]}), if the curve goes on as it has"
-    interval = [float(table[-1].mean() + low), float(table[-1].mean() + high)]
+    examples = "labelled texts" if what == "texts" else what
+    told = f"{more} more {examples} would bring about {shown[0]}{unit} ({shown[1]} to {shown[2]}), if the curve goes on as it has"
+    mean, *interval = (top * float(table[-1].mean() + change) for change in (gain, low, high))
     return {"size": size, "mean": mean, "interval": interval, "sentence": told}
 
 

@@ -20,18 +20,21 @@ from weft import __version__
 from weft.compare.runs import Run, carry_out, fingerprint, keep, kept
 from weft.compare.tuning import best_trial
 from weft.data.examples import Splits, Table
-from weft.errors import InputError, meant
+from weft.errors import InputError, MissingExtra, meant
 from weft.estimators import feature_tagger
 from weft.estimators.baselines import SEEDED
-from weft.estimators.rungs import Rung, ladder
+from weft.estimators.rungs import PAIRS, Rung, ladder
+from weft.estimators.scoring import MAIN_METRIC
 from weft.estimators.settings import known_settings, typed_settings, unknown
 from weft.estimators.training import estimator_for, targets_of, texts_of
 from weft.estimators.vectors import Vectors, check_mode
 from weft.files import plain, read_json, write_json
+from weft.metrics_text import bleu
 
 log = logging.getLogger("weft")
 TRAINING_SHARE = 0.85  # of the minutes; the rest is for reading, baselines, predictions, statistics and the report
 MINIMUM_STEPS = 20
+COMPARED_BY = ("bleu", "exact_match")  # of translators: what has intervals and paired tests, and is better the higher it is
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,9 @@ class Plan:
     seeds are run (1: none are). options: the estimators' own (device, precision, threads). settings: per rung under its name, and under
     "" for every rung that has such a setting. vectors: a file of word vectors that every neural rung starts from. task: of the data, which
     says whose ladder it is. Raises InputError for what cannot be.
+
+    metric: what rungs are compared by, the task's main one; of translators also exact match, where the settings for all say
+    metric=exact_match, or (which `note` says) where sacreBLEU is missing.
     """
 
     rungs: tuple[str, ...]
@@ -53,6 +59,12 @@ class Plan:
     options: Mapping[str, Any] = field(default_factory=dict)
     vectors: str | Path | None = None
     task: str = "classification"
+    metric: str = field(init=False, default="")
+    note: str = field(init=False, default="")
+
+    def of(self, task: str) -> Plan:
+        """The same plan for data of this task."""
+        return self if task == self.task else replace(self, task=task)
 
     @property
     def ladder(self) -> dict[str, Rung]:
@@ -80,6 +92,27 @@ class Plan:
             raise InputError(f"there are settings for {others[0]}, which is not among the models compared", "settings")
         if self.vectors is not None and not any(self.ladder[rung].engine == "neural" for rung in self.rungs):
             raise InputError("none of the models compared is neural: nothing would start from them", "vectors")
+        object.__setattr__(self, "metric", MAIN_METRIC[self.task])
+        if self.task in PAIRS:
+            self._choose_metric()
+
+    def _choose_metric(self) -> None:
+        """Of translators: BLEU, or exact match."""
+        if self.vectors is not None:
+            raise InputError("translators learn their vocabularies' vectors from the pairs alone", "vectors")
+        everyone = self.settings.get("", {})
+        metric = everyone.get("metric", MAIN_METRIC[self.task])
+        if metric not in COMPARED_BY:
+            raise InputError(f"translators are compared by {' or '.join(COMPARED_BY)}, not {metric!r}", "metric")
+        try:
+            bleu(["a"], ["a"])
+        except MissingExtra as missing:
+            if "metric" in everyone and metric == "bleu":
+                raise
+            metric = "exact_match"
+            object.__setattr__(self, "settings", {**self.settings, "": {**everyone, "metric": metric}})
+            object.__setattr__(self, "note", f"sacreBLEU is not there: compared by exact match, without BLEU and chrF ({missing})")
+        object.__setattr__(self, "metric", metric)
 
     def options_of(self, rung: str) -> dict[str, Any]:
         """What the rung's estimator is given besides its settings: word vectors for the neural ones alone."""
@@ -107,6 +140,7 @@ def climb(splits: Splits, plan: Plan, folder: Path, show: Callable[[Standing], N
     What every rung would say about the same data is said once. KeyboardInterrupt passes through with every finished run kept.
     Raises InputError for settings that no rung has, and for a file that holds no word vectors, or none of the size that is set.
     """
+    plan = plan.of(splits.train.task)
     standing = Standing(plan)
     suited = [rung for rung in plan.rungs if suits(rung, splits.train)]
     for rung in plan.rungs:
@@ -195,7 +229,8 @@ def _run_rung(splits: Splits, rung: str, steps: int | None, standing: Standing, 
                 standing.now, standing.progress = f"{rung}, trial {number + 1}", number / plan.trials
                 show(standing)
 
-            settings = best_trial(splits, rung, settings, steps, plan.trials, plan.seeds[0], folder, plan.options_of(rung), tell)
+            options = plan.options_of(rung)
+            settings = best_trial(splits, rung, settings, steps, plan.trials, plan.seeds[0], folder, options, tell, plan.metric)
             standing.tuned[rung] = settings
         for seed in plan.seeds:
             standing.now, standing.progress = f"{rung}, seed {seed}", 0.0

@@ -115,7 +115,8 @@ def _ladder(results: Results) -> Html:
     """The table of rungs, in the ladder's order."""
     metric, best = results["metric"], wording.best_rung(results)
     on_test = any(rung.get("test") for rung in results["rungs"])
-    extra = "macro_f1" if metric != "macro_f1" and any("macro_f1" in rung.get("test_metrics", {}) for rung in results["rungs"]) else None
+    others = {name for rung in results["rungs"] for name in rung.get("test_metrics", {})} - {metric}
+    extra = next((name for name in ("macro_f1", "chrf") if name in others), None)
     names = ["rung", f"dev {wording.metric_title(metric)}"] + (["test"] if on_test else [])
     names += ["95\u00a0% interval", "", "p (Holm)"] + ([wording.metric_title(extra)] if extra else [])
     names += ["training", "texts/s", "one text", "parameters", "size"]
@@ -128,6 +129,7 @@ def _ladder(results: Results) -> Html:
 def _how_to_read(results: Results, on_test: bool) -> str:
     where = "test" if on_test else "development"
     choice = "Chosen on development data, reported on test." if on_test else "No test set: the best rung's figure flatters it a little."
+    choice = f"{results['note']}. {choice}" if results.get("note") else choice
     many = len(results["budget"]["seeds"]) > 1
     spread = "± is the standard deviation over seeds" if many else "One seed: how much trainings differ is not known"
     return (
@@ -244,7 +246,7 @@ def _mistakes(results: Results) -> Html | None:
     if not parts and not best["mistakes"]:
         return None
     looked = element("div", *parts, class_="pair") if parts else None
-    return _section(f"Where {best['name']} goes wrong", looked, _listed_mistakes(best), note=where)
+    return _section(f"Where {best['name']} goes wrong", looked, _listed_mistakes(best, results["dataset"]["task"]), note=where)
 
 
 def _matrix(confusion: Sequence[Sequence[int]], labels: Sequence[str]) -> list[Html]:
@@ -286,19 +288,23 @@ def _classes(report: dict[str, dict[str, float]]) -> Html:
     return element("table", _heads(["class", "precision", "recall", "F1", "examples"]), element("tbody", *rows), class_="plain")
 
 
-def _listed_mistakes(best: Best) -> Html | None:
+def _listed_mistakes(best: Best, task: str) -> Html | None:
     if not best["mistakes"]:
         return None
+    texts = task == "translation"
+    truth, given = ("reference: ", "; answer: ") if texts else ("labelled ", ", predicted ")
     items = []
     for mistake in best["mistakes"]:
         sure = "" if mistake["confidence"] is None else f" with {100 * mistake['confidence']:.0f} % confidence"
         line = f" · line {mistake['line']:,}" if mistake.get("line") else ""
-        answer = element("b", mistake["predicted"], class_="wrong")
-        said = element("p", "labelled ", element("b", mistake["label"]), ", predicted ", answer, sure, line, class_="soft")
+        answer = element("b", _clipped(mistake["predicted"]), class_="wrong")
+        said = element("p", truth, element("b", _clipped(mistake["label"])), given, answer, sure, line, class_="soft")
         text = element("p", _clipped(mistake["text"])) if mistake["text"].strip() else element("p", "(empty)", class_="soft")
         items.append(element("li", text, said))
     kind = "Its largest errors" if best["mistakes"][0]["confidence"] is None else "Its most confident mistakes"
-    note = element("p", "Worth reading: some may be wrong labels in the data.", class_="note")
+    kind = "Far from the reference, and sure of it" if texts else kind
+    doubt = "an answer may be right in other words, and a reference wrong" if texts else "some may be wrong labels in the data"
+    note = element("p", f"Worth reading: {doubt}.", class_="note")
     return join(element("h3", kind, class_="after"), note, element("ol", *items, class_="card mistakes"))
 
 
@@ -309,9 +315,10 @@ def _curve(results: Results) -> Html | None:
         return None
     drawn = [_drawn_curve(given, results["metric"], name, width) for name, width in SIZES]
     ahead = given["projection"]
+    what = "pairs" if results["dataset"]["task"] == "translation" else "labels"
     note = f"{given['rung']} trained on parts of the training data, measured on development data; the band is ± one standard deviation."
     sentence = ahead and element("p", ahead["sentence"], class_="advice")
-    return _section("Would more labels help?", sentence, element("p", note, class_="note"), element("div", *drawn, class_="card picture"))
+    return _section(f"Would more {what} help?", sentence, element("p", note, class_="note"), element("div", *drawn, class_="card picture"))
 
 
 def _drawn_curve(given: Curve, metric: str, name: str, width: int) -> Html:

@@ -1,7 +1,7 @@
 """The shape of results.json: what the ladder writes, and the terminal table and the HTML report read.
 
-Every rate is between 0 and 1 (accuracy 0.771), every time in seconds unless its name says `_ms`, every size in bytes. None means not
-measured, not asked for, or not defined (the standard deviation of one seed); numbers are finite.
+Every rate is between 0 and 1 (accuracy 0.771), BLEU and chrF between 0 and 100 as everywhere; every time is in seconds unless its name says
+`_ms`, every size in bytes. None means not measured, not asked for, or not defined (the standard deviation of one seed); numbers are finite.
 """
 
 from __future__ import annotations
@@ -55,7 +55,8 @@ class RungResult(TypedDict):
 
 
 class Mistake(TypedDict):
-    """An example that the best rung gets wrong; `confidence` in its wrong answer (None for regression)."""
+    """An example that the best rung gets wrong; `confidence` in its wrong answer (None for regression). Of translation: source, reference,
+    answer."""
 
     text: str
     label: str
@@ -143,4 +144,5 @@ class Results(TypedDict):
     rungs: list[RungResult]
     best: Best | None
     curve: Curve | None
+    note: NotRequired[str]  # why the rungs are compared by another metric than is usual; not there where it is the usual one
     vectors: NotRequired[VectorsFacts | None]  # None where no rung that started from them is done; not there where none were given

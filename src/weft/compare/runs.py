@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -14,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from weft import __version__, metrics_tagging
+from weft import __version__, metrics_tagging, metrics_text
 from weft.data.examples import TAGGED, Splits, Table
-from weft.errors import InputError
-from weft.estimators.rungs import ladder
+from weft.errors import InputError, MissingExtra
+from weft.estimators.rungs import PAIRS, ladder
 from weft.estimators.scoring import score_arrays
 from weft.estimators.training import estimator_for, targets_of, texts_of
 from weft.estimators.vectors import Vectors
@@ -27,13 +28,15 @@ from weft.saving import folder_bytes
 log = logging.getLogger("weft")
 BULK_TEXTS = 2000  # texts that the bulk speed is measured on
 LATENCY_TEXTS = 40  # texts that are answered one by one for the latency
+TRANSLATED = (200, 10)  # both of translators, whose searches take their time
 
 
 @dataclass
 class Run:
     """What one training gave. predictions and confidences are of the split that is reported (test, or dev where there is none).
 
-    example_scores: a number an example; of tagged sentences, whose metric is no mean over them, (numerator, denominator) of the metric.
+    example_scores: a number an example; of tagged sentences, whose metric is no mean over them, (numerator, denominator) of the metric;
+    of translations the 10 counts of BLEU, or, without sacreBLEU, (1 or 0, 1) for an exact match.
     """
 
     rung: str
@@ -82,12 +85,18 @@ def carry_out(
 
 
 def _measured(estimator: Any, table: Table) -> tuple[list[Any], list[float], dict[str, float]]:
-    """Predictions, how sure each is (of several labels: of the least sure decision; of a number: nothing), and every metric."""
+    """Predictions, how sure each is (of several labels: of the least sure decision; of a number: nothing; of a translation: the geometric
+    mean of its tokens' probabilities), and every metric."""
     task, texts = estimator.task_, texts_of(table)
     if task in TAGGED:
         answers = estimator.answers(texts)
         sure = [min(answer.confidences, default=1.0) for answer in answers]
         return [answer.tags for answer in answers], sure, estimator.evaluate(texts, targets_of(table), answers=answers)
+    if task in PAIRS:
+        found = [answers[0] for answers in estimator.translations(texts)]
+        sure = [round(math.exp(one.log_probability / max(1, len(one.tokens) + one.finished)), 6) for one in found]
+        predictions = [one.text for one in found]
+        return predictions, sure, estimator.evaluate(texts, targets_of(table), predicted=predictions)
     if task == "regression":
         numbers = estimator.predict(texts)
         return plain(list(numbers)), [], score_arrays(task, numbers, table.labels, [])
@@ -100,8 +109,14 @@ def _measured(estimator: Any, table: Table) -> tuple[list[Any], list[float], dic
 def _example_scores(task: str, predictions: list[Any], labels: Sequence[Any]) -> list[Any]:
     """One number an example, the higher the better, whose means are compared: right or wrong; F1 of the label sets; −(squared error).
 
-    Of tagged sentences two, whose sums are divided: right tokens by tokens, or twice the right spans by those found and those true.
+    Of tagged sentences two, whose sums are divided: right tokens by tokens, or twice the right spans by those found and those true. Of
+    translations the counts of BLEU, or of exact matches where there is no sacreBLEU.
     """
+    if task in PAIRS:
+        try:
+            return metrics_text.bleu_counts(predictions, labels).tolist()
+        except MissingExtra:
+            return metrics_text.exact_counts(predictions, labels).tolist()
     if task in TAGGED:
         counts = metrics_tagging.token_counts if task == "tagging" else metrics_tagging.span_counts
         return counts([list(label) for label in labels], predictions).tolist()
@@ -118,18 +133,19 @@ def _set_f1(predicted: set[str], true: set[str]) -> float:
 
 def _speeds(estimator: Any, texts: list[Any]) -> tuple[float, float]:
     """Texts per second in bulk, and the median milliseconds of one text by itself, from text to label."""
-    single = [texts[i] for i in np.linspace(0, len(texts) - 1, min(LATENCY_TEXTS, len(texts))).astype(int)]
+    bulk, alone = TRANSLATED if estimator.task_ in PAIRS else (BULK_TEXTS, LATENCY_TEXTS)
+    single = [texts[i] for i in np.linspace(0, len(texts) - 1, min(alone, len(texts))).astype(int)]
     times = []
     before = log.level
     log.setLevel(logging.ERROR)  # what there is to say of these texts has been said
     try:
-        for given in [texts[:BULK_TEXTS], *([text] for text in single)]:
+        for given in [texts[:bulk], *([text] for text in single)]:
             started = time.perf_counter()
             estimator.predict(given)
             times.append(time.perf_counter() - started)
     finally:
         log.setLevel(before)
-    return min(BULK_TEXTS, len(texts)) / max(1e-9, times[0]), 1000 * float(np.median(times[1:]))
+    return min(bulk, len(texts)) / max(1e-9, times[0]), 1000 * float(np.median(times[1:]))
 
 
 def _saved_bytes(estimator: Any) -> int:

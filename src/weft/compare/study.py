@@ -29,10 +29,13 @@ def run_study(
 
     Ctrl-C passes through after what is finished has been summarised and written. Raises InputError where not one rung could be run.
     """
+    plan = plan.of(splits.train.task)
     compute = choose(**plan.options)
     findings = check_data(splits)
     for finding in findings:
         (log.warning if finding["level"] == "warning" else log.info)("%s", finding["message"])
+    if plan.note:
+        log.warning("%s", plan.note)
     folder.mkdir(parents=True, exist_ok=True)
     facts: dict[str, Any] = {
         "name": name, "command": command, "started": started, "split_note": split_note, "checks": findings,
@@ -46,7 +49,7 @@ def run_study(
         return results
 
     try:
-        with _live(console, splits.train.task) as show:
+        with _live(console) as show:
 
             def follow(standing: Standing) -> None:
                 nonlocal shown
@@ -87,8 +90,8 @@ def _write(results: Results, folder: Path) -> None:
 class _live:
     """The table redrawn in place on a terminal; elsewhere one line for each finished rung."""
 
-    def __init__(self, console: Any, task: str) -> None:
-        self.console, self.task = console, task
+    def __init__(self, console: Any) -> None:
+        self.console = console
         self.said: set[str] = set()
         self.live: Any = None
 
@@ -106,10 +109,10 @@ class _live:
 
     def show(self, standing: Standing) -> None:
         if self.live is not None:
-            self.live.update(live_table(standing, self.task, self.console.width))
+            self.live.update(live_table(standing, self.console.width))
             return
         for rung in standing.plan.rungs:
-            line = finished_line(rung, standing, self.task)
+            line = finished_line(rung, standing)
             if line is not None and rung not in self.said:
                 self.console.print(line, soft_wrap=True, markup=False)
                 self.said.add(rung)

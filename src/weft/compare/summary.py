@@ -9,14 +9,14 @@ from typing import Any, cast
 
 import numpy as np
 
-from weft import __version__, metrics
+from weft import __version__, metrics, metrics_text
 from weft.compare.ladder import Standing
-from weft.compare.ratios import bootstrap_ratio, paired_permutation_ratio
+from weft.compare.ratios import bootstrap_bleu, bootstrap_ratio, paired_permutation_bleu, paired_permutation_ratio
 from weft.compare.results import Best, Finding, Mistake, Results, RungResult, Spread, VectorsFacts
 from weft.compare.runs import Run
 from weft.compare.statistics import bootstrap_interval, bootstrap_metric, holm, mean_sd, paired_permutation
 from weft.data.examples import TAGGED, Splits, Table
-from weft.estimators.scoring import MAIN_METRIC
+from weft.estimators.rungs import PAIRS
 from weft.estimators.vectors import sentence
 from weft.metrics_tagging import span_report
 
@@ -38,12 +38,12 @@ def summarise(
 ) -> Results:
     """The whole of results.json. Nothing here chooses by the test set: the best rung is the best on dev."""
     plan, task = standing.plan, splits.train.task
-    metric = MAIN_METRIC[task]
+    metric = plan.metric
     reported = splits.test if splits.test is not None else splits.dev
     best = best_rung(standing, metric)
     rows = [_row(rung, standing, metric, reported, splits.test is not None) for rung in plan.rungs]
     if best is not None:
-        _compare(rows, standing, best)
+        _compare(rows, standing, best, reported)
     results: Results = {
         "weft": __version__, "command": command, "started": started,
         "dataset": {
@@ -60,6 +60,8 @@ def summarise(
         "best": None if best is None else _best(best, standing, metric, splits, reported),
         "curve": None,
     }  # fmt: skip
+    if plan.note:
+        results["note"] = plan.note
     if plan.vectors is not None:
         results["vectors"] = _vectors(standing)
     return results
@@ -126,8 +128,10 @@ def _spread(values: Sequence[float]) -> Spread:
 
 def _interval(metric: str, runs: Sequence[Run], reported: Table) -> list[float] | None:
     """95 % over examples, seeds averaged first."""
-    if reported.task in TAGGED:
-        return list(bootstrap_ratio([run.example_scores for run in runs], resamples=RESAMPLES))
+    if metric == "bleu":
+        return list(bootstrap_bleu(_scores(runs, metric, reported), resamples=RESAMPLES))
+    if reported.task in TAGGED + PAIRS:
+        return list(bootstrap_ratio(_scores(runs, metric, reported), resamples=RESAMPLES))
     if metric == "accuracy":
         low, high = bootstrap_interval([run.example_scores for run in runs], resamples=RESAMPLES)
         return [low, high]
@@ -150,12 +154,22 @@ def _indicator(labels: Sequence[Any], names: Sequence[str]) -> np.ndarray:
     return matrix
 
 
-def _compare(rows: list[RungResult], standing: Standing, best: str) -> None:
+def _scores(runs: Sequence[Run], metric: str, reported: Table) -> list[Any]:
+    """Of each run what its metric is made of; that of translations is exact match where this is what is compared."""
+    if reported.task in PAIRS and metric == "exact_match":
+        labels = cast("list[str]", reported.labels)
+        return [metrics_text.exact_counts(run.predictions, labels) for run in runs]
+    return [run.example_scores for run in runs]
+
+
+def _compare(rows: list[RungResult], standing: Standing, best: str, reported: Table) -> None:
     """Each finished rung against the best by paired flips of the examples' scores, corrected for how many there are (Holm)."""
-    leader = [run.example_scores for run in standing.runs[best]]
+    metric = standing.plan.metric
+    leader = _scores(standing.runs[best], metric, reported)
     others = [row for row in rows if row["name"] != best and standing.runs.get(row["name"])]
-    scores = [[run.example_scores for run in standing.runs[row["name"]]] for row in others]
-    test = paired_permutation_ratio if standing.plan.task in TAGGED else paired_permutation
+    scores = [_scores(standing.runs[row["name"]], metric, reported) for row in others]
+    sums = reported.task in TAGGED + PAIRS
+    test = paired_permutation_bleu if metric == "bleu" else paired_permutation_ratio if sums else paired_permutation
     p_values: list[float | None] = [test(one, leader) for one in scores]
     for row, p_value, corrected in zip(others, p_values, holm(p_values), strict=True):
         row["p_value"], row["p_holm"] = p_value, corrected
@@ -193,6 +207,8 @@ def _mistakes(run: Run, reported: Table, task: str) -> list[Mistake]:
     """The examples it was surest of and wrong in; for numbers, the largest errors."""
     if task in TAGGED:
         return _wrong_sentences(run, reported)
+    if task in PAIRS:
+        return _wrong_translations(run, reported)
     wrong = [i for i, score in enumerate(run.example_scores) if score < (0 if task == "regression" else 1)]
     order = sorted(wrong, key=lambda i: run.example_scores[i] if task == "regression" else -run.confidences[i])[:MISTAKES]
 
@@ -208,6 +224,21 @@ def _mistakes(run: Run, reported: Table, task: str) -> list[Mistake]:
             "confidence": None if task == "regression" else run.confidences[i], "line": reported.examples[i].line,
         }
         for i in order
+    ]  # fmt: skip
+
+
+def _wrong_translations(run: Run, reported: Table) -> list[Mistake]:
+    """Answers far from the nearest reference that it was sure of: by confidence · min(1, edits by tokens of the reference)."""
+    edits = metrics_text.token_error_counts(run.predictions, cast("list[str]", reported.labels))
+    far = [min(1.0, above / max(1.0, below)) * sure for (above, below), sure in zip(edits.tolist(), run.confidences, strict=True)]
+    order = sorted((i for i, one in enumerate(far) if one > 0), key=lambda i: -far[i])[:MISTAKES]
+    examples = [(i, reported.examples[i]) for i in order]
+    return [
+        {
+            "text": example.text, "label": " | ".join(example.label) if isinstance(example.label, tuple) else str(example.label),
+            "predicted": run.predictions[i] or "(nothing)", "confidence": run.confidences[i], "line": example.line,
+        }
+        for i, example in examples
     ]  # fmt: skip
 
 

@@ -14,8 +14,7 @@ from weft.compare.results import Results, RungResult
 from weft.compare.runs import Run
 from weft.compare.statistics import mean_sd
 from weft.compare.summary import best_rung
-from weft.compare.wording import count, duration, interval, listed, metric_title, metric_value, p_value, size, spread
-from weft.estimators.scoring import MAIN_METRIC
+from weft.compare.wording import count, duration, interval, listed, metric_title, metric_value, p_value, size, spread, things
 
 GAP = 2  # blanks between two columns
 # What a narrow terminal does without, the first of these first.
@@ -24,9 +23,9 @@ BAR = 20
 Row = tuple[list[str], str]  # cells, style
 
 
-def live_table(standing: Standing, task: str, width: int) -> Group:
+def live_table(standing: Standing, width: int) -> Group:
     """What is known so far, on `width` columns: development scores only, for nothing is chosen yet; and what is running."""
-    metric = MAIN_METRIC[task]
+    metric = standing.plan.metric
     best = best_rung(standing, metric)
     headings = ["model", f"dev {metric_title(metric)}", "train s", "texts/s", "ms/text", "parameters", "note"]
     rows: list[Row] = []
@@ -39,7 +38,9 @@ def live_table(standing: Standing, task: str, width: int) -> Group:
             rows.append(([rung, *_figures(runs, metric), note], "bold green" if rung == best else ""))
         else:
             rows.append(([rung, *[""] * 6], "dim"))
-    return Group(_table(headings, rows, width)[0], Text(""), Text(_progress(standing), "cyan", no_wrap=True, overflow="ellipsis"))
+    said = [Text(standing.plan.note, "yellow")] if standing.plan.note else []
+    progress = Text(_progress(standing), "cyan", no_wrap=True, overflow="ellipsis")
+    return Group(_table(headings, rows, width)[0], *said, Text(""), progress)
 
 
 def _figures(runs: Sequence[Run], metric: str) -> list[str]:
@@ -71,6 +72,8 @@ def final_table(results: Results, width: int) -> Group:
     parts: list[Table | Text] = [table]
     if dropped:
         parts.append(Text(f"(in results.json, for want of room here: {listed(dropped)})", "dim"))
+    if note := results.get("note"):
+        parts.append(Text(note, "yellow"))
     parts += [Text(f"{row['name']}: {row['error']}", "red") for row in results["rungs"] if row["status"] == "failed"]
     return Group(*parts)
 
@@ -98,9 +101,9 @@ def curve_text(results: Results) -> str | None:
     curve = results["curve"]
     if curve is None:
         return None
-    metric = results["metric"]
+    metric, what = results["metric"], things(results["dataset"]["task"])
     points = ", ".join(f"{texts:,}: {metric_value(metric, mean)}" for texts, mean in zip(curve["sizes"], curve["mean"], strict=True))
-    said = f"learning curve of {curve['rung']}, dev {metric_title(metric)} by the number of training texts: {points}"
+    said = f"learning curve of {curve['rung']}, dev {metric_title(metric)} by the number of training {what}: {points}"
     return said if curve["projection"] is None else f"{said}\n{curve['projection']['sentence']}"
 
 
@@ -136,13 +139,13 @@ def _of_seeds(done: int, planned: int) -> str:
     return f"{done} of {planned} seeds"
 
 
-def finished_line(rung: str, standing: Standing, task: str) -> str | None:
+def finished_line(rung: str, standing: Standing) -> str | None:
     """A line for a rung whose seeds are all done or that failed, None before: for logs, where a table cannot be redrawn."""
     if rung in standing.errors:
         return f"{rung:<16} failed: {standing.errors[rung]}"
     runs = standing.runs.get(rung, [])
     if len(runs) < len(standing.plan.seeds):
         return None
-    metric = MAIN_METRIC[task]
+    metric = standing.plan.metric
     score, seconds, _, latency, _ = _figures(runs, metric)
     return f"{rung:<16} dev {metric_title(metric)} {score:<12} {seconds:>7} s to train  {latency} ms a text"

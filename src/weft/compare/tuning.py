@@ -54,9 +54,25 @@ TAGGER_SPACES: dict[str, dict[str, Draw]] = {
 }
 
 
+TRANSLATOR_SPACES: dict[str, dict[str, Draw]] = {
+    "copy": {},
+    "nearest": {"ngrams": _one_of(1, 2, 3)},
+}
+TRANSLATION_SPACE: dict[str, Draw] = {
+    "learning_rate": _log_uniform(3e-4, 3e-3),
+    "dropout": _one_of(0.1, 0.2, 0.3, 0.5),
+    "label_smoothing": _one_of(0.0, 0.1),
+    "word_dropout": _one_of(0.0, 0.1),
+    "batch_size": _one_of(32, 64, 128),
+    "maximum_size": _one_of(2000, 4000, 8000),
+}
+
+
 def space(rung: str, task: str = "classification") -> Mapping[str, Draw]:
     """What is drawn for this rung of the task's ladder, by the setting's name."""
     row = ladder(task)[rung]
+    if row.network == "seq2seq":
+        return TRANSLATION_SPACE if row.engine == "neural" else TRANSLATOR_SPACES[rung]
     return NEURAL_SPACE if row.engine == "neural" else TAGGER_SPACES[rung] if row.tagging else WHOLE_SPACES[rung]
 
 
@@ -84,11 +100,13 @@ def best_trial(
     folder: Path,
     options: Mapping[str, Any],
     tell: Callable[[int], None] = lambda number: None,
+    metric: str | None = None,
 ) -> dict[str, Any]:
     """The settings that did best on dev among the rung's own and `trials` − 1 random ones; what the caller fixed stays fixed.
 
-    The test set is not even passed on. Finished trials are kept in `folder` as the ladder's runs are. A trial that fails (diverges) is
-    said and left out; the last one's error is raised where all do. `tell` hears the number of each, from 0, before it begins.
+    metric: what is best; the task's main one unless another is named. The test set is not even passed on. Finished trials are kept in
+    `folder` as the ladder's runs are. A trial that fails (diverges) is said and left out; the last one's error is raised where all do.
+    `tell` hears the number of each, from 0, before it begins.
     """
     selection = Splits(*splits.selection, None)
     scored: list[tuple[float, dict[str, Any]]] = []
@@ -107,7 +125,7 @@ def best_trial(
                 log.warning("%s: trial %d failed and is left out (%s)", rung, number + 1, " ".join(str(error).split()))
                 continue
             keep(run, path)
-        scored.append((run.dev[MAIN_METRIC[splits.train.task]], candidate))
+        scored.append((run.dev[metric or MAIN_METRIC[splits.train.task]], candidate))
     if not scored:
         assert failure is not None
         raise failure

@@ -11,8 +11,9 @@ from weft.data.examples import TAGGED
 SIGNIFICANT = 0.05
 PERCENT = frozenset(
     {"accuracy", "macro_f1", "micro_f1", "roc_auc", "pr_auc", "calibration_error"}
-    | {"span_f1", "span_precision", "span_recall", "unknown_accuracy"}
+    | {"span_f1", "span_precision", "span_recall", "unknown_accuracy", "exact_match", "word_error_rate", "token_error_rate"}
 )
+POINTS = frozenset({"bleu", "chrf"})  # from 0 to 100 as they are
 TITLES = {
     "accuracy": "accuracy",
     "macro_f1": "macro F1",
@@ -30,6 +31,8 @@ TITLES = {
     "span_precision": "span precision",
     "span_recall": "span recall",
     "unknown_accuracy": "accuracy on unseen words",
+    "bleu": "BLEU",
+    "chrf": "chrF",
 }
 TASKS = {
     "classification": "classification",
@@ -47,10 +50,10 @@ def metric_title(metric: str) -> str:
 
 
 def metric_value(metric: str, value: float | None) -> str:
-    """A metric's value as shown: rates as percentages with one decimal, others with three; "–" for None."""
+    """A metric's value as shown: rates as percentages with one decimal, BLEU and chrF with one, others with three; "–" for None."""
     if value is None or not math.isfinite(value):
         return "–"
-    return f"{100 * value:.1f}" if metric in PERCENT else f"{value:.3f}"
+    return f"{100 * value:.1f}" if metric in PERCENT else f"{value:.1f}" if metric in POINTS else f"{value:.3f}"
 
 
 def unit(metric: str) -> str:
@@ -71,7 +74,7 @@ def interval(metric: str, bounds: Sequence[float] | None) -> str:
     if bounds is None:
         return "–"
     low, high = (metric_value(metric, bound) for bound in bounds)
-    return f"{low}–{high}" if metric in PERCENT else f"{low} to {high}"
+    return f"{low}–{high}" if metric in PERCENT | POINTS else f"{low} to {high}"
 
 
 def p_value(p: float | None) -> str:
@@ -198,11 +201,23 @@ def advice(results: Results) -> str | None:
     if best is None:
         return None
     equals = [rung for rung in done(results) if standing(rung, best) == "equal"]
-    if any(rung["name"] == "majority" for rung in equals):
-        floors = {"regression": "always answers the mean", **dict.fromkeys(TAGGED, "gives each word its commonest tag")}
-        floor = floors.get(results["dataset"]["task"], "always answers the commonest label")
-        return f"Even majority, which {floor}, cannot be told from it: nothing here is shown to have learned anything yet."
+    floors = _floors(results["dataset"]["task"])
+    if (floor := next((rung["name"] for rung in equals if rung["name"] in floors), None)) is not None:
+        return f"Even {floor}, which {floors[floor]}, cannot be told from it: nothing here is shown to have learned anything yet."
     return _faster(best, [rung for rung in equals if rung.get("latency_ms")])
+
+
+def _floors(task: str) -> dict[str, str]:
+    """The rungs that have learned next to nothing, and what each does."""
+    if task == "translation":
+        return {"copy": "answers with the source itself", "nearest": "answers with the target of the nearest training source"}
+    floors = {"regression": "always answers the mean", **dict.fromkeys(TAGGED, "gives each word its commonest tag")}
+    return {"majority": floors.get(task, "always answers the commonest label")}
+
+
+def things(task: str) -> str:
+    """What examples are called: "texts", "pairs"."""
+    return "pairs" if task == "translation" else "texts"
 
 
 def _faster(best: RungResult, equals: Sequence[RungResult]) -> str | None:
