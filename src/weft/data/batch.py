@@ -101,6 +101,12 @@ class Lexicon(Protocol):
     def digest(self) -> bytes: ...
 
 
+class Corrupts(Protocol):
+    """What batches need of noise: a row as it is to be read in an epoch, by the example's number."""
+
+    def __call__(self, row: np.ndarray, epoch: int, number: int) -> np.ndarray: ...
+
+
 def with_tokens(targets: Tensor) -> bool:
     """Whether targets (B, T, …) are ids of the tokens rather than of the rows."""
     return targets.dim() > 1 and not targets.is_floating_point()
@@ -154,7 +160,8 @@ class Batches:
     (padded, each of a pair for itself, so that memory is bounded; a row longer than the budget makes a batch of its own).
     seed None: sorted by length, not shuffled (prediction). `bucketed=False`: rows in random order whatever their lengths.
     maximum_length cuts longer rows and says how many. targets: a tensor with a row an example; or one integer array an example,
-    (T,) or (T, columns), with an id for each of its tokens. lexicon: where rows are rows of a table of words.
+    (T,) or (T, columns), with an id for each of its tokens. lexicon: where rows are rows of a table of words. noise: what becomes of rows,
+    anew in every epoch (their lengths are taken from what they were).
     """
 
     def __init__(
@@ -169,6 +176,7 @@ class Batches:
         bucketed: bool = True,
         maximum_length: int | None = None,
         lexicon: Lexicon | None = None,
+        noise: Corrupts | None = None,
     ) -> None:
         if (examples is None) == (tokens is None):
             raise ValueError(f"give one budget, examples or tokens, not {examples=} and {tokens=}")
@@ -180,7 +188,7 @@ class Batches:
             if other is not None and len(other) != len(rows):
                 raise ValueError(f"{len(rows)} rows but {len(other)} {name}")
         self.rows, self.pairs = _cut(rows, maximum_length), None if pairs is None else _cut(pairs, maximum_length)
-        self.examples, self.tokens, self.seed, self.bucketed, self.lexicon = examples, tokens, seed, bucketed, lexicon
+        self.examples, self.tokens, self.seed, self.bucketed, self.lexicon, self.noise = examples, tokens, seed, bucketed, lexicon, noise
         self.targets = targets if targets is None or isinstance(targets, Tensor) else _TokenTargets(targets, self.rows)
         self._rows, self._pairs = _Rows(self.rows), None if self.pairs is None else _Rows(self.pairs)
         self.lengths = np.maximum(self._rows.lengths, 1 if self._pairs is None else np.maximum(self._pairs.lengths, 1))
@@ -223,14 +231,18 @@ class Batches:
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
         """The batches of epoch `number`, from batch `start` on: the resumed half is the same as the uninterrupted one's."""
         for index in self.order(number)[start:]:
-            yield self.gather(index)
+            yield self.gather(index, number)
 
-    def gather(self, index: np.ndarray) -> Batch:
-        """The batch of exactly these examples."""
+    def gather(self, index: np.ndarray, epoch: int | None = None) -> Batch:
+        """The batch of exactly these examples; with the noise of an epoch, where one is named."""
         source = torch.from_numpy(index.astype(np.int64))
         targets = None if self.targets is None else self.targets[source]
         pair = None if self._pairs is None else Batch(*self._pairs.padded(index), None, source)
-        inputs, mask = self._rows.padded(index)
+        if self.noise is None or epoch is None:
+            inputs, mask = self._rows.padded(index)
+        else:
+            noisy = _Rows([self.noise(self.rows[number], epoch, number) for number in index.tolist()])
+            inputs, mask = noisy.padded(np.arange(len(index)))
         if self.lexicon is None:
             return Batch(inputs, mask, targets, source, pair)
         distinct, places = np.unique(inputs.numpy(), return_inverse=True)
@@ -242,6 +254,8 @@ class Batches:
     def fingerprint(self) -> str:
         """A digest of what is walked and how: rows, pairs, targets, budget, seed. Equal ones give equal batches."""
         digest = hashlib.sha256(repr((self.examples, self.tokens, self.seed, self.bucketed, len(self.rows))).encode())
+        if self.noise is not None:
+            digest.update(repr(self.noise).encode())
         for rows in (self.rows, self.pairs or ()):
             for row in rows:
                 digest.update(f"{row.dtype}{row.shape}".encode())

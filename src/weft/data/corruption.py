@@ -20,6 +20,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+import numpy as np
+
 Token = TypeVar("Token")
 
 
@@ -52,6 +54,18 @@ class Noise:
 
 LAMPLE = Noise(drop=0.1, shuffle=3)
 LEWIS = Noise(infill=0.3, span=3.0)
+
+
+@dataclass(frozen=True)
+class Corruption:
+    """Noise as batches take it: rows of ids, `mask` the id of what is hidden; other noise in every epoch."""
+
+    noise: Noise
+    mask: int
+    seed: int
+
+    def __call__(self, row: np.ndarray, epoch: int, number: int) -> np.ndarray:
+        return np.array(corrupt(row.tolist(), self.noise, mask=self.mask, seed=self.seed, epoch=epoch, row=number), row.dtype)
 
 
 def corrupt(tokens: Sequence[Token], noise: Noise, *, mask: Token, seed: int, epoch: int, row: int) -> list[Token]:

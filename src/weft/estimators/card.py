@@ -9,7 +9,6 @@ from weft import __version__
 from weft.estimators.vectors import sentence
 from weft.files import plain
 
-
 KINDS = {"regression": "text-regression", "translation": "text2text-generation"}  # where neither classes nor tags tell
 
 

@@ -111,7 +111,8 @@ class PairTokenizerSettings:
 
 @dataclass(frozen=True)
 class TranslationSettings:
-    """As BudgetSettings. metric: of MEASURES, what the best weights are chosen by, over `checked` texts of development data (0: all)."""
+    """As BudgetSettings. metric: of MEASURES, what the best weights are chosen by, over `checked` texts of development data (0: all).
+    noise_NAME: fields of Noise, what is done to sources in training, anew in every epoch. copy_unknown: of the source's words."""
 
     epochs: float = 10
     batch_size: int = 64
@@ -122,6 +123,11 @@ class TranslationSettings:
     label_smoothing: float = 0.0
     metric: str = "bleu"
     copy_unknown: bool = True
+    noise_drop: float = 0.0
+    noise_shuffle: int = 0
+    noise_infill: float = 0.0
+    noise_mask: float = 0.0
+    noise_span: float = 3.0
 
 
 # by network: what its tokenizer, itself and its training are told
@@ -139,7 +145,7 @@ OWNED_BY_DATA: dict[type, set[str]] = {
     TrainConfig: {"steps", "seed", "evaluate_every", "patience", "checkpoint_every"},  # patience and checks are budget settings
 }  # fmt: skip
 FROM_0 = ("maximum_length", "project", "batch_tokens", "patience", "buckets", "window", "inner", "warmup", "l1", "l2", "weight_decay")
-ALSO_FROM_0 = ("input_depth", "state_depth", "output_depth", "checked")
+ALSO_FROM_0 = ("input_depth", "state_depth", "output_depth", "checked", "noise_shuffle")
 FROM_1 = (
     "embedding_size",
     "feature_size",
@@ -160,11 +166,12 @@ FROM_1 = (
     "passes",
 )
 ALSO_FROM_1 = (
-    "batch_size", "maximum_characters", "checks", "micro_batches", "minimum_count", "ngrams", "maximum_positions", "attention_size", "reach"
+    "batch_size", "maximum_characters", "checks", "micro_batches", "minimum_count", "ngrams", "maximum_positions", "attention_size",
+    "reach", "noise_span",
 )  # fmt: skip
 AT_LEAST = {**dict.fromkeys(FROM_0 + ALSO_FROM_0, 0), **dict.fromkeys(FROM_1 + ALSO_FROM_1, 1)}
 SHARES = {"dropout", "word_dropout", "embedding_dropout", "layer_dropout", "input_dropout", "output_dropout", "weight_dropout"}
-SHARES |= {"variational", "label_smoothing", "scheduled_sampling"}
+SHARES |= {"variational", "label_smoothing", "scheduled_sampling", "noise_drop", "noise_infill", "noise_mask"}
 ABOVE_0 = ("epochs", "learning_rate", "clip", "embedding_std", "embedding_scale")
 CHOICES: dict[str, Iterable[str]] = {
     "encoder": ENCODERS, "tokenizer": TOKENIZERS, "pooling": POOLINGS, "activation": ACTIVATIONS, "head_activation": ACTIVATIONS,

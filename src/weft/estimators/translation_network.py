@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from weft.data.batch import Batch, Batches
+from weft.data.corruption import Corruption, Noise
 from weft.data.tokenizers import TOKENIZERS, Tokenizer, tokenizer_from_dict, train_tokenizer
 from weft.data.vocabulary import PADDING, UNKNOWN
 from weft.device import Compute, autocast
@@ -104,7 +105,13 @@ class TranslationNetwork(Engine):
             log.warning("%d of %d targets have no token that the vocabulary knows", unknown, len(targets))
         end = np.array([self.model.end_symbol], np.int32)
         pairs = [np.concatenate([targets[place], end]) for place in kept]
-        return Batches([sources[place] for place in kept], pairs=pairs, **self.budgets(shuffled=shuffled))
+        noise = self._noise() if shuffled else None
+        return Batches([sources[place] for place in kept], pairs=pairs, noise=noise, **self.budgets(shuffled=shuffled))
+
+    def _noise(self) -> Corruption | None:
+        """What is done to sources in training (E85): what is hidden is the unknown token."""
+        noise = Noise(**{field.name: self.settings.budget[f"noise_{field.name}"] for field in fields(Noise)})
+        return None if noise.silent else Corruption(noise, UNKNOWN, self.seed)
 
     def _room(self) -> int:
         """How many tokens, the start symbol too, the decoder has positions for."""
