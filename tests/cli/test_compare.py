@@ -15,7 +15,7 @@ from reviews import CNN, TINY, reviews, strict, write_csv
 
 from weft.cli.compare import _settings
 from weft.errors import InputError
-from weft.estimators.rungs import RUNGS
+from weft.estimators.rungs import RUNGS, TRANSLATION_RUNGS
 
 QUICK = ["--steps", "2", "--seeds", "1", "--precision", "fp32"]
 
@@ -134,6 +134,45 @@ def test_models_that_do_not_suit_the_task_are_left_out_unless_asked_for(weft_, t
         done = weft_("compare", data, "--models", "majority,svm", "--out", "c")
         assert done.code == 0
         assert "svm: does not do regression" in done.err
+
+
+@pytest.fixture
+def pairs(tmp_path):
+    """A file of sources and targets, word for word."""
+    draw, words = random.Random(0), {"the": "die", "cat": "Katze", "sees": "sieht", "a": "eine", "red": "rote", "bird": "Vogel"}
+    sources = [draw.choices(list(words), k=draw.randint(4, 7)) for _ in range(80)]
+    rows = [(" ".join(source), " ".join(words[word] for word in source)) for source in sources]
+    path = tmp_path / "pairs.tsv"
+    path.write_text("".join(f"{source}\t{target}\n" for source, target in [("source", "target"), *rows]), encoding="utf-8")
+    return path
+
+
+def test_translators_are_compared_on_pairs_of_texts(weft_, pairs):
+    small = [f"{name}=8" for name in ("embedding_size", "encoder_hidden_size", "decoder_hidden_size", "checked")]
+    rung = ["--models", "copy,nearest,rnn", "--set", "tokenizer=words", "checks=1", *(f"rnn.{one}" for one in small)]
+    done = weft_("compare", pairs, *QUICK, "--json", *rung)
+    assert done.code == 0, done.err
+    said = strict(done.out)
+    assert said["dataset"]["task"] == "translation" and said["metric"] == "bleu"
+    assert [(row["name"], row["status"]) for row in said["rungs"]] == [(name, "done") for name in ("copy", "nearest", "rnn")]
+    assert 1 < said["metrics"]["bleu"] <= 100 and {"chrf", "exact_match"} < set(said["metrics"])
+    assert "is best on development data; on test its BLEU is" in done.err and "test BLEU" in done.err
+
+
+def test_the_whole_ladder_of_translators_is_climbed_unless_some_are_named(weft_, pairs, monkeypatch):
+    from weft.compare import study
+
+    planned = []
+    monkeypatch.setattr(study, "run_study", lambda splits, plan, *_, **__: planned.append(plan) or {})
+    assert weft_("compare", pairs).code == 0
+    assert planned[0].rungs == tuple(TRANSLATION_RUNGS) and planned[0].metric == "bleu"
+    for options, error in (
+        (["--models", "svm"], "error: models: there is no 'svm'; there are copy, nearest, rnn"),
+        (["--set", "metric=chrf"], "error: metric: translators are compared by bleu or exact_match, not 'chrf'"),
+        (["--vectors", pairs], "error: vectors: translators learn their vocabularies' vectors from the pairs alone"),
+    ):
+        done = weft_("compare", pairs, *options)
+        assert done.code == 2 and done.err.splitlines()[-1].startswith(error), done.err
 
 
 @pytest.mark.parametrize(

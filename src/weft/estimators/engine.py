@@ -184,7 +184,7 @@ class Engine:
         batches, loss = self.batches(data, shuffled=True), self.loss(data)
         seconds, steps = self.seconds_per_step(batches, loss), self.steps(Budget(), batches, loss)
         started = time.perf_counter()
-        evaluate(self.model, self.batches(dev, shuffled=False), {}, loss, self.compute.device)
+        self.validation(dev, loss)(self.model)
         check = time.perf_counter() - started
         every = self.train_config(steps, batches.steps()).evaluate_every or steps
         return seconds + check / every, steps
