@@ -12,6 +12,10 @@ from weft.compare import wording
         (wording.metric_value("r2", 0.7712), "0.771"),
         (wording.metric_value("accuracy", None), "–"),
         (wording.metric_value("log_loss", float("nan")), "–"),
+        (wording.metric_value("bleu", 31.249), "31.2"),
+        (wording.metric_value("exact_match", 0.312), "31.2"),
+        (wording.interval("bleu", [0.0, 31.25]), "0.0–31.2"),
+        (wording.metric_title("bleu") + wording.unit("bleu"), "BLEU"),
         (wording.metric_title("macro_f1"), "macro F1"),
         (wording.metric_title("something_new"), "something new"),
         (wording.spread("accuracy", {"mean": 0.771, "sd": 0.0049, "values": []}), "77.1 ± 0.5"),
@@ -120,3 +124,6 @@ def test_advice_warns_when_nothing_beats_the_majority():
     assert wording.advice(given) == opening + "nothing here is shown to have learned anything yet."
     given["dataset"]["task"] = "regression"
     assert "always answers the mean" in wording.advice(given)
+    given = results(rung("copy", 5.0, 0.01, 0.01), rung("nearest", 7.0, 0.4, 0.02), rung("rnn", 7.1), best="rnn", metric="bleu")
+    given["dataset"]["task"] = "translation"
+    assert wording.advice(given).startswith("Even nearest, which answers with the target of the nearest training source, cannot be told")
