@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn import Module
 
+from weft.nn import masks
 from weft.nn.alignment import Attention
 from weft.nn.attention import Memory
 from weft.nn.cells import Cell, State
@@ -307,14 +308,19 @@ class Transformer(Module):
 
     def start(self, encoded: Encoded) -> TransformerState:
         """Before the first token, a row a source."""
-        hidden = self.source(encoded.hidden)
+        hidden = self._seen(encoded)
         return TransformerState(Cache(self.layers, len(hidden), hidden), self.decoder.read(hidden, encoded.mask))
 
     def forward(self, x: Tensor, encoded: Encoded, *, weights: bool = False) -> Decoded:
         """x (B, T, input_size), all steps at once."""
         entered = self.dropout(self.positions(self.enter(x)))
-        hidden, maps = self.decoder(entered, self.source(encoded.hidden), encoded.mask, weights=weights)
+        hidden, maps = self.decoder(entered, self._seen(encoded), encoded.mask, weights=weights)
         return Decoded(hidden, tuple(maps))
+
+    def _seen(self, encoded: Encoded) -> Tensor:
+        """The states of the sources in this decoder's size; what is masked, NaN too, becomes zeros before any weight of zero meets it."""
+        seen: Tensor = self.source(masks.zeroed(encoded.hidden, encoded.mask))
+        return seen
 
     def advance(self, x: Tensor, state: TransformerState, *, weights: bool = False) -> Advanced:
         """One token a row, x (N, input_size). The weights are the mean over the heads of the last layer."""
