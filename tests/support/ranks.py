@@ -1,5 +1,5 @@
-"""`python ranks.py COUNT OUT`: trains every neural rung of texts, and some taggers, on COUNT ranks of this machine (gloo) and writes what
-came of it as JSON."""
+"""`python ranks.py COUNT OUT`: trains every neural rung of texts, some taggers and translators, on COUNT ranks of this machine (gloo) and
+writes what came of it as JSON."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from typing import Any
 
 import taggers
 import torch
+import translators
 from tiny import CASES as RUNGS
 from tiny import corpus, network
 from torch import multiprocessing, nn
 
+from weft.estimators.translator import each_target
 from weft.losses import CrossEntropy
 from weft.models.classifier import Classifier
 from weft.nn.dropout import Dropout
@@ -38,6 +40,8 @@ CASES: dict[str, dict[str, Any]] = {
     "tagger of spans": {"tagger": "char-bilstm-crf, spans"},
     "tagger of two columns": {"tagger": "levels the other way, crf", "micro_batches": 2},
     "tagger, batches of fewer rows than ranks": {"tagger": "sum", "rows": 7, "size": 2},
+    "translator": {"translator": "cnn-rnn", "micro_batches": 2},
+    "translator, batches of fewer rows than ranks": {"translator": "several targets, untied", "rows": 5, "size": 3},
 }
 
 
@@ -70,6 +74,9 @@ def made_for(options: dict[str, Any]) -> tuple[Any, Any]:
     if "tagger" in options:
         tagger = taggers.CASES[options.pop("tagger")]
         return taggers.network(tagger, dropout=0.0, batch_size=size), taggers.corpus(tagger, count=rows)
+    if "translator" in options:
+        translator = translators.CASES[options.pop("translator")]
+        return translators.network(translator, dropout=0.0, batch_size=size), each_target(translators.corpus(translator, count=rows))
     rung, kind = options.pop("rung"), options.pop("kind", "classes")
     data = corpus(kind, count=rows)
     if options.pop("empty", False):
