@@ -59,6 +59,22 @@ PEERS: Mapping[str, Peer] = {
             "scipy==1.17.1",
         ),
     ),
+    # JoeyNMT takes protobuf below 3.21, and imports importlib_metadata without asking for it; what else pip would search long for is named.
+    "joeynmt": Peer(
+        "joeynmt",
+        (
+            "joeynmt==2.3.0",
+            "torch==2.13.0",
+            "numpy==2.4.6",
+            "importlib-metadata==10.2.0",
+            "protobuf==3.20.3",
+            "tensorboard==2.20.0",
+            "datasets==5.2.0",
+        ),
+    ),
+    "transformers": Peer(
+        "transformers", ("transformers==5.24.0", "huggingface-hub==2.4.0", "tokenizers==0.23.3", "torch==2.13.0", "numpy==2.4.6")
+    ),
 }
 
 

@@ -222,3 +222,75 @@ def test_flairs_loops_and_what_stands_for_them_give_the_same_weights(tagging, tm
     assert [answer["arithmetic"] for answer in answers] == ["flair.models.sequence_tagger_utils.crf", "flair_faster"]
     assert answers[0]["magnitude"] == pytest.approx(answers[1]["magnitude"], rel=1e-8)  # 4e-11 apart; a term left out, 4e-6
     assert answers[0]["dev_scores"] == answers[1]["dev_scores"] and answers[0]["predictions"] == answers[1]["predictions"]
+
+
+@pytest.fixture
+def seq2seq(monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    threads = torch.get_num_threads()
+    module = importlib.import_module("seq2seq")
+    monkeypatch.setattr(datasets, "load", lambda name: Splits(pairs(60, 0), pairs(8, 1), pairs(8, 2)))
+    monkeypatch.setattr(module, "SHAPE", {"layers": 2, "size": 16, "heads": 2, "inner": 32})
+    yield module
+    torch.set_num_threads(threads)
+    for name in ("seq2seq", "growth", "peers"):
+        sys.modules.pop(name, None)
+
+
+def pairs(count: int, seed: int) -> Table:
+    """Sources of 1 to 9 words, whose targets are the same words backwards."""
+    draw = random.Random(seed)
+    rows = [[f"w{draw.randrange(30)}" for _ in range(draw.randrange(1, 10))] for _ in range(count)]
+    return Table([Example(" ".join(row), " ".join(reversed(row))) for row in rows], "translation", "made", {}, [])
+
+
+def test_cached_decoding_and_growing_lengths_from_arguments_to_json(seq2seq, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(seq2seq.growth, "SIZE", 16)
+    out, kept = tmp_path / "seq2seq.json", tmp_path / "weights.npz"
+    arguments = ["seq2seq.py", "--quick", "--only", "cache,cost", "--threads", "1", "--keep", str(kept), "--out", str(out)]
+    monkeypatch.setattr(sys, "argv", arguments)
+    seq2seq.main()
+    results, printed = read_json(out), capsys.readouterr().out
+    (row,) = results["cache"]
+    assert row["what"] == "12 tokens, 2 sources" and 0 < row["least"] <= row["ratio"] <= row["most"] and row["same"] == 1
+    cost = results["cost"]
+    assert list(cost["seconds"]) == list(cost["exponents"]) == ["none", "attention", "self"]
+    assert [(cell["n"], cell["m"]) for cell in cost["seconds"]["attention"]] == [(32, 32), (32, 64), (64, 32), (64, 64)]
+    assert "| self-attention, n² |" in printed and kept.is_file() and "training" not in results
+
+
+def test_exponents_are_of_what_grows(seq2seq):
+    growth, lengths = seq2seq.growth, (64, 128, 256, 512)
+    grid = [(n, m) for n in lengths for m in lengths]
+    without = {(n, m): 5 + 2 * n + 3 * m for n, m in grid}
+    assert growth.exponents(without, None, lengths) == pytest.approx({"n": 1, "m": 1, "n = m": 1})
+    whole = {(n, m): 5 + 2 * n + 3 * m + 0.1 * n * m for n, m in grid}
+    control = {(n, m): 5 + 2 * n + 3 * m + 0.1 * growth.SHORT * m for n, m in grid}
+    assert growth.exponents(whole, control, lengths) == pytest.approx({"n": 1, "m": 1, "n = m": 2})
+    assert growth.together(without, lengths) == 0
+    assert growth.together(whole, lengths) == pytest.approx(0.1 * 448 * 448 / whole[512, 512])
+    alone = {(n, n): 7 * n + 0.01 * n**2 for n in lengths}
+    cut = {(n, n): 7 * n + 0.01 * n * growth.SHORT for n in lengths}
+    assert growth.exponents(alone, cut, lengths) == pytest.approx({"n = m": 2})
+    assert growth.exponents(cut, cut, lengths) == {"n = m": None}
+
+
+@pytest.mark.slow  # both peers take a minute to start
+def test_sequence_to_sequence_beside_joeynmt_and_marian_from_arguments_to_json(seq2seq, monkeypatch, tmp_path, capsys):
+    if not all(map(seq2seq.peers.installed, ("joeynmt", "transformers"))):
+        pytest.skip("the peers' environments are made by the first run of benchmarks/seq2seq.py")
+    out = tmp_path / "seq2seq.json"
+    monkeypatch.setattr(
+        sys, "argv", ["seq2seq.py", "--quick", "--only", "training,decoding", "--turns", "1", "--threads", "1", "--out", str(out)]
+    )
+    seq2seq.main()
+    results, printed = read_json(out), capsys.readouterr().out
+    rows = [*results["training"], *results["decoding"]]
+    assert all(0 < row["least"] <= row["ratio"] <= row["most"] for row in rows if "ratio" in row)
+    told = {(row["sides"][1], row["what"]): (row["first"], row["second"]) for row in rows if "ratio" not in row}
+    ours, theirs = told["JoeyNMT 2.3", "parameters"]
+    assert ours == theirs
+    losses = results["losses"]  # one network: 3e-7 apart
+    assert list(losses) == ["weft", "joeynmt", "marian"] and list(losses.values()) == pytest.approx([losses["weft"]] * 3, rel=1e-5)
+    assert results["versions"]["joeynmt"]["joeynmt"] == "2.3.0" and [row["what"] for row in results["startup"]] == ["start-up: imports"] * 2
+    assert "| training, fp32 | tokens/s |" in printed
