@@ -69,7 +69,7 @@ class Windows(Batches):
         index = random.choice(len(self.places), len(self), replace=False)
         return [index[start : start + self.examples] for start in range(0, len(index), self.examples)]
 
-    def gather(self, index: np.ndarray) -> Batch:
+    def gather(self, index: np.ndarray, epoch: int | None = None) -> Batch:
         """The windows of these numbers."""
         rows = torch.from_numpy(self.stream[self.places[index][:, None] + self.offsets])
         inputs, targets = (rows[:, :-1], rows[:, -1]) if self.kind == "ngram" else (rows, None)
