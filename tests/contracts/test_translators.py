@@ -18,6 +18,7 @@ from tiny import BF16, widened
 from translators import (
     BASELINES,
     CASES,
+    DRAWN,
     RUNGS,
     asked,
     corpus,
@@ -42,6 +43,7 @@ from weft.metrics_text import exact_match
 from weft.models.decoders import Encoded
 
 EVERY = pytest.mark.parametrize("name", CASES)
+SOME = pytest.mark.parametrize("name", DRAWN)
 STEPS = 9  # of batches of 11 of 32 pairs: three epochs; a check every 3 steps
 BF16_BOUND = 2**-6  # a few roundings, as in test_padding
 WIDE = Beam(4, n_best=4, length_penalty=0.6)
@@ -161,7 +163,7 @@ def test_no_token_sees_those_after_it(name):
 @EVERY
 def test_micro_batches_are_one_batch(name, no_chance):
     data = each_target(corpus(CASES[name], 11))
-    whole, *parts = (one_step(network(CASES[name], dropout=0.0, batch_size=32), data, parts) for parts in (1, 4, 50))
+    whole, *parts = (one_step(network(CASES[name], dropout=0.0, batch_size=32), data, parts) for parts in (1, 4))
     for part in parts:
         assert_same(whole, part)
 
@@ -174,7 +176,7 @@ def elsewhere() -> list[dict[str, str]]:
     return under_hash_seeds(translators.__file__)
 
 
-@EVERY
+@SOME
 def test_same_seed_same_bytes(elsewhere, name):
     assert elsewhere[0][name] == elsewhere[1][name] == translators.digest(translators.fitted(name))
 
@@ -193,11 +195,11 @@ def run(name, checkpoint=None, **options):
     return outcome(made, each_target(corpus(CASES[name])), corpus(CASES[name], 8, seed=1), STEPS, checkpoint, **options)
 
 
-@EVERY
+@SOME
 def test_killed_and_resumed(name, tmp_path):
     whole, path = run(name), tmp_path / "checkpoint"
     assert len(whole[1]["checks"]) == 3 and {"exact_match", "loss"} <= set(whole[1]["checks"][0])
-    step = 1 + [*CASES].index(name) % (STEPS - 1)  # any step will do, so each case has its own
+    step = 1 + DRAWN.index(name) % (STEPS - 1)  # any step will do, so each case has its own
     with pytest.raises(Killed):
         run(name, path, callbacks=[at(step, Killed())])
     assert run(name, path, resume=True) == whole, f"after step {step}"
@@ -282,6 +284,16 @@ def test_thirty_two_pairs_by_heart(name):
     data = corpus(CASES[name])
     assert learnt(name).evaluate(data.sources, data.targets, search=Greedy())["exact_match"] == 1.0
     assert exact_match([found[0].text for found in network(CASES[name]).translated(data.sources, Greedy())], data.targets) < 0.1
+
+
+def test_rotary_positions_cannot_count():
+    """A named failure: they tell what is apart by how much, so that to an encoder a word twice is the word once."""
+    found = []
+    for positions in ("rotary", "sinusoidal"):
+        made = network(CASES["several targets, untied"], positions=positions)
+        batch = everything(made, translators.Translations(["bake", "bake bake"], [["dilo"], ["dilo"]]))
+        found.append(float((logits(made, batch)[0] - logits(made, batch)[1]).abs().max()))
+    assert found[0] < 1e-5 < 1e-3 < found[1]
 
 
 # 10: odd input

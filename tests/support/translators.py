@@ -48,7 +48,7 @@ class Case:
     rung: str
     settings: dict[str, Any] = field(default_factory=dict)
     targets: int = 1
-    steps: int = 80
+    steps: int = 50
 
 
 CASES: dict[str, Case] = {
@@ -57,8 +57,8 @@ CASES: dict[str, Case] = {
     "monotonic": Case("rnn-attention", {"align": "monotonic", **OWN_WORDS, "tied": "none"}),
     "local-m": Case("rnn-luong", {"align": "local-m", "feed": False, "attention": "dot", "reach": 2}),
     "scheduled sampling": Case("rnn-attention", {"scheduled_sampling": 0.2, "cell": "lstm", "decoder_layers": 2}),
-    "sampling at once, rotary": Case("transformer", {"scheduled_sampling": 0.2, "positions": "rotary", "norm": "post"}, steps=120),
-    "several targets, untied": Case("transformer", {**OWN_WORDS, "tied": "none"}, targets=2),
+    "sampling at once, rotary": Case("transformer", {"scheduled_sampling": 0.2, "positions": "rotary", "norm": "post"}, steps=80),
+    "several targets, untied": Case("transformer", {**OWN_WORDS, "tied": "none"}, targets=2, steps=80),
     "characters to words": Case("rnn-attention", {
         **OWN_WORDS, "tokenizer": "characters", "target_tokenizer": "whitespace", "tied": "output"}),
     "learned positions": Case("transformer", {"positions": "learned", "maximum_positions": 40, "maximum_length": 40}),
@@ -84,8 +84,9 @@ def texts(count: int, seed: int, longest: int = 3) -> list[str]:
 
 
 def corpus(case: Case, count: int = 32, seed: int = 0) -> Translations:
-    """Sources, and targets that only memory can tell."""
-    sources = list(dict.fromkeys(texts(2 * count, seed)))[:count]
+    """Sources, none of them one word twice, and targets that only memory can tell."""
+    once = (text for text in texts(2 * count, seed) if len(set(text.split())) > 1 or " " not in text)
+    sources = list(dict.fromkeys(once))[:count]
     return Translations(sources, [[texts(1, hash_of(f"{place} {source}"))[0] for place in range(case.targets)] for source in sources])
 
 
@@ -151,14 +152,14 @@ def learnt(name: str) -> Translator:
     """A case that has seen its 32 pairs often enough."""
     case = CASES[name]
     data = corpus(case)
-    made = estimator(case, dropout=0.0, more={"learning_rate": 0.02}, steps=case.steps, batch_size=32)
+    made = estimator(case, dropout=0.0, more={"learning_rate": 0.03}, steps=case.steps, batch_size=32)
     return made.fit(data.sources, data.targets)
 
 
 def fitted(name: str) -> Translator:
     """The estimator of a case, fitted: a tenth held out, every kind of dropout at work."""
     data = corpus(CASES[name], 40)
-    return estimator(CASES[name], dropout=0.3, steps=5, batch_size=16, validation_fraction=0.1).fit(data.sources, data.targets)
+    return estimator(CASES[name], dropout=0.3, steps=4, batch_size=16, validation_fraction=0.1).fit(data.sources, data.targets)
 
 
 def digest(made: Translator) -> str:
@@ -171,5 +172,8 @@ def digest(made: Translator) -> str:
     return content.hexdigest()
 
 
+# Where training draws in every way that there is; all that goes by a seed or a checkpoint is tried on these alone, as it takes long.
+DRAWN = [*RUNGS, "hard", "monotonic", "scheduled sampling", "sampling at once, rotary"]
+
 if __name__ == "__main__":
-    print(json.dumps({name: digest(fitted(name)) for name in CASES}))
+    print(json.dumps({name: digest(fitted(name)) for name in DRAWN}))
