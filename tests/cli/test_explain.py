@@ -88,5 +88,6 @@ def test_errors_are_one_line(run, arguments, said):
 
 def test_help_lists_it(capsys):
     assert cli.main(["explain"]) == 0
-    assert "neurons  Single neurons of a recurrent model" in capsys.readouterr().out
+    listed = " ".join(capsys.readouterr().out.split())
+    assert "neurons Single neurons of a recurrent model" in listed and "alignment Which words of a source" in listed
     assert cli.main(["explain", "neurons", "--help"]) == 0

@@ -13,14 +13,16 @@ from hypothesis import strategies as st
 
 from weft.data.tokenizers import TOKENIZERS
 from weft.errors import InputError
-from weft.estimators.rungs import RUNGS
+from weft.estimators.rungs import RUNGS, TRANSLATION_RUNGS
 from weft.estimators.settings import CHOICES, NETWORKS, OWNED_BY_DATA, known_settings, resolve, typed_settings
 from weft.estimators.values import coerce
+from weft.models.decoders import RecurrentDecoderConfig
 from weft.models.encoders import ENCODERS, RecurrentConfig, make_encoder
 from weft.nn.cells import OPTIONS
 from weft.training.loop import TrainConfig
 
 OF_TAGGERS = ("characters", "join", "scheme")
+OF_TRANSLATORS = ("target_tokenizer", "too_long", "metric", "tied", "decoder", "condition", "attention", "align", "attend")
 NEURAL = [name for name, rung in RUNGS.items() if rung.engine == "neural"]
 
 
@@ -118,8 +120,11 @@ def test_a_rungs_settings_resolve_and_what_is_saved_resolves_to_the_same(rung):
 @pytest.mark.parametrize("encoder", list(ENCODERS))
 def test_every_field_that_a_user_may_set_is_a_setting_and_no_other(encoder):
     for network, (tokenizer, config, budget) in NETWORKS.items():
-        configs = (tokenizer, config, budget, ENCODERS[encoder][0], TrainConfig)
-        expected = {field.name for one in configs for field in fields(one) if field.name not in OWNED_BY_DATA.get(one, ())}
+        sides = (
+            {"encoder_": ENCODERS[encoder][0], "decoder_": RecurrentDecoderConfig} if network == "seq2seq" else {"": ENCODERS[encoder][0]}
+        )
+        configs = [("", tokenizer), ("", config), ("", budget), *sides.items(), ("", TrainConfig)]
+        expected = {side + field.name for side, one in configs for field in fields(one) if field.name not in OWNED_BY_DATA.get(one, ())}
         assert set(resolve({"encoder": encoder}, network=network).flat) == expected
 
 
@@ -177,9 +182,9 @@ def test_every_choice_there_is_resolves():
         recurrent = name in {field.name for field in fields(RecurrentConfig)} - {"activation"}
         base = {"encoder": "recurrent", "cell": own.get(name, "lstm")} if recurrent else {}
         for choice in choices:
-            network = "tagger" if name in OF_TAGGERS else "classifier"
+            network = "tagger" if name in OF_TAGGERS else "seq2seq" if name in OF_TRANSLATORS else "classifier"
             flat = resolve(base, {name: choice}, network=network).flat
-            assert flat[name] == choice
+            assert flat.get(name, flat.get(f"decoder_{name}")) == choice
 
 
 @pytest.mark.parametrize(
@@ -245,3 +250,18 @@ def test_hints_of_all_settings_are_kinds_that_a_text_can_become():
             if name not in OWNED_BY_DATA.get(config, ()):
                 options = {hint} if hint in kinds else set(typing.get_args(hint)) - {type(None)}
                 assert options <= kinds, (config, name, hint)
+
+
+@pytest.mark.parametrize("encoder", list(ENCODERS))
+def test_another_encoder_does_not_get_what_the_rung_chose_for_its_own(encoder):
+    """Any encoder under any rung: what only the rung's own encoder has is left out, what its decoder has too goes there."""
+    chosen = resolve(RUNGS["bilstm"].settings, {"encoder": encoder})
+    own = {field.name: field.default for field in fields(ENCODERS[encoder][0])}
+    kept = {name: value for name, value in RUNGS["bilstm"].settings.items() if name in own}
+    assert chosen.encoder == {**own, **kept} and chosen.network["embedding_size"] == 200
+    both = resolve(TRANSLATION_RUNGS["rnn-luong"].settings, {"encoder": encoder}, network="seq2seq")
+    assert both.decoder["cell"] == "lstm" and both.decoder["hidden_size"] == 512 and set(both.encoder) == set(own)
+    other = resolve(TRANSLATION_RUNGS["rnn-luong"].settings, {"decoder": "transformer"}, network="seq2seq")
+    assert other.decoder["hidden_size"] == 512 and "attention" not in other.decoder and other.encoder["cell"] == "lstm"
+    with pytest.raises(InputError, match="no such setting"):  # what the user gives himself is not left out
+        resolve(RUNGS["bilstm"].settings, {"encoder": "bag", "bidirectional": True})

@@ -55,7 +55,7 @@ class Asked:
     def given(self, names: tuple[str, ...] | None = None) -> list[str]:
         """The options that were given, of these names or of all, as they are spelt."""
         every = names or tuple(field.name for field in fields(self))
-        return [f"--{name.replace('_', '-')}" for name in every if getattr(self, name) not in (None, False)]
+        return [f"--{name.replace('_', '-')}" for name in every if not any(getattr(self, name) is none for none in (None, False))]
 
     def refuse(self, task: str) -> None:
         """Raises InputError where an option was given: a model of this task does not search."""

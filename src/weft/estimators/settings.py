@@ -144,6 +144,7 @@ OWNED_BY_DATA: dict[type, set[str]] = {
     Seq2SeqConfig: {"source_vocabulary", "target_vocabulary", "source_size", "encoder_settings", "decoder_settings"},
     TrainConfig: {"steps", "seed", "evaluate_every", "patience", "checkpoint_every"},  # patience and checks are budget settings
 }  # fmt: skip
+SIDES: Mapping[str, Mapping[str, tuple[type, Any]]] = {"encoder": ENCODERS, "decoder": DECODERS}
 FROM_0 = ("maximum_length", "project", "batch_tokens", "patience", "buckets", "window", "inner", "warmup", "l1", "l2", "weight_decay")
 ALSO_FROM_0 = ("input_depth", "state_depth", "output_depth", "checked", "noise_shuffle")
 FROM_1 = (
@@ -270,9 +271,8 @@ def unknown(setting: str, known: Iterable[str]) -> InputError:
 
 
 def _layered(layers: Iterable[Mapping[str, Any] | None]) -> dict[str, Any]:
-    """All layers in one. A tokenizer that a layer names does not get what earlier layers chose for theirs and it does not take.
-
-    Static vectors do not get the n-grams that earlier layers chose.
+    """All layers in one. A tokenizer, an encoder or a decoder that a layer names does not get what earlier layers chose for theirs and it
+    does not take; static vectors do not get the n-grams that earlier layers chose.
     """
     given: dict[str, Any] = {}
     own = {item.name for item in fields(TokenizerSettings)} - {"tokenizer", "maximum_length"}
@@ -282,10 +282,23 @@ def _layered(layers: Iterable[Mapping[str, Any] | None]) -> dict[str, Any]:
         if layer and (kind := layer.get("tokenizer")) in TOKENIZERS:
             takes = inspect.signature(TOKENIZERS[kind].train).parameters
             given = {name: value for name, value in given.items() if name not in own or name in takes}
+        for side in SIDES:
+            given = _without(given, side, (layer or {}).get(side))
         if layer and layer.get("vectors_mode") == "static":
             given.pop("ngrams", None)
         given.update(layer or {})
     return given
+
+
+def _without(given: dict[str, Any], side: str, chosen: Any) -> dict[str, Any]:
+    """What was given, less the settings of this side that only the one it had before takes, where `chosen` is another."""
+    before = given.get(side)
+    if before == chosen or before not in SIDES[side] or chosen not in SIDES[side]:
+        return given
+    taken, takes = ({item.name for item in fields(SIDES[side][name][0])} for name in (before, chosen))
+    others = {item.name for other, table in SIDES.items() if other != side and other in given for item in fields(table[given[other]][0])}
+    gone = {f"{side}_{name}" for name in taken - takes} | (taken - takes - others)
+    return {name: value for name, value in given.items() if name not in gone}
 
 
 def _bounded(name: str, value: Any) -> Any:
