@@ -147,7 +147,7 @@ def test_set_takes_as_many_pairs_as_follow_it():
         (["--device", "abacus"], "device: must be auto, cpu, cuda"),
         (["--precision", "fp8"], "precision: must be one of auto, fp32, bf16"),
         (["--loss", "squared"], "loss: 'squared' does not fit classification"),
-        (["--task", "ranking"], "--task: there is no task 'ranking'; it is one of classification, multi-label, regression, or tag"),
+        (["--task", "ranking"], "--task: there is no task 'ranking'; it is one of classification, multi-label, regression, translate"),
         (["--batch-size", "0"], "batch_size: must be at least 1"),
         (["--epochs", "many"], "invalid value for '--epochs'"),
         (["--nonsense"], "no such option: --nonsense"),

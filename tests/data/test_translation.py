@@ -138,7 +138,7 @@ def test_what_is_refused_and_where(tmp_path):
     for target, words in (({"a": 1}, "a string was expected"), ([], "empty"), (["a", ""], "empty"), (None, "empty")):
         path.write_text(json.dumps({"source": "a", "target": "b"}) + "\n" + json.dumps({"source": "a", "target": target}) + "\n")
         fails(path, ":2", "the target is", words)
-    with pytest.raises(InputError, match="one of classification, multi-label, regression, translation"):
+    with pytest.raises(InputError, match="one of classification, multi-label, regression, translate"):
         read(tmp_path / "a.tsv", task="translating")
 
 

@@ -21,6 +21,12 @@ FEW_INTEGERS = 20  # as many different whole numbers are classes however few the
 FEW_FRACTIONS = 10  # as many different fractions are classes (half stars), where each comes twice on average
 
 
+def no_such_task(task: str) -> InputError:
+    """The refusal of a task, with those that there are, as the command line spells them."""
+    names = ", ".join("translate" if one == "translation" else one for one in TEXT_TASKS)
+    return InputError(f"there is no task {task!r}; it is one of {names}, or tag or spans for a word a line", "--task")
+
+
 def settle(cells: Sequence[Any], lines: Sequence[int], task: str | None, name: str) -> tuple[list[Label], str, list[str]]:
     """Labels from the column's cells (str, None, number, or list of those), their task, and what to say aloud of it.
 
@@ -29,7 +35,7 @@ def settle(cells: Sequence[Any], lines: Sequence[int], task: str | None, name: s
     Raises InputError "FILE:LINE: …" where labels are missing or cannot be what the task needs.
     """
     if task is not None and task not in TEXT_TASKS:
-        raise InputError(f"there is no task {task!r}; it is one of {', '.join(TEXT_TASKS)}, or tag or spans for a word a line", "--task")
+        raise no_such_task(task)
     said: list[str] = []
     if task == "translation":
         return _targets(cells, lines, name), task, said

@@ -14,7 +14,7 @@ from typing import Any
 from weft.data.columns import Columns, choose, choose_translation, find, has_header, has_translation_header, looks_translated
 from weft.data.examples import Example, Table
 from weft.data.formats import Row, Source, csv_rows, json_records, labelled_rows, line_rows, long_fields, parquet_rows, tsv_rows
-from weft.data.labels import TEXT_KINDS, TEXT_TASKS, check_none_empty, settle
+from weft.data.labels import TEXT_KINDS, check_none_empty, no_such_task, settle
 from weft.errors import InputError
 
 log = logging.getLogger("weft")
@@ -42,7 +42,7 @@ def read(
     Raises InputError "FILE:LINE: what, and what would be right"; MissingExtra for Parquet without pyarrow.
     """
     if task is not None and task not in TEXT_KINDS:
-        raise InputError(f"there is no task {task!r}; it is one of {', '.join(TEXT_TASKS)}, or tag or spans for a word a line", "--task")
+        raise no_such_task(task)
     source = Source(path)
     wanted = {"--text-column": text_column, "--pair-column": pair_column, "--label-column": label_column}
     with long_fields():

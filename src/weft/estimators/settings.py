@@ -292,7 +292,7 @@ def _layered(layers: Iterable[Mapping[str, Any] | None]) -> dict[str, Any]:
 
 def _without(given: dict[str, Any], side: str, chosen: Any) -> dict[str, Any]:
     """What was given, less the settings of this side that only the one it had before takes, where `chosen` is another."""
-    before = given.get(side)
+    before = str(given.get(side))
     if before == chosen or before not in SIDES[side] or chosen not in SIDES[side]:
         return given
     taken, takes = ({item.name for item in fields(SIDES[side][name][0])} for name in (before, chosen))
