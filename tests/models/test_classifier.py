@@ -245,7 +245,7 @@ def test_what_is_kept_as_it_is_counts_as_no_parameter(mode, tables):
         ({"embedding_size": 0}, "at least 1"),
         ({"embedding_dropout": 1.0}, "below 1"),
         ({"encoder": "transformer", "encoder_settings": {"heads": 3}}, "must divide by heads=3"),
-        ({"encoder": "transformer", "encoder_settings": {"positions": "absolute"}}, 'positions must be one of sinusoidal'),
+        ({"encoder": "transformer", "encoder_settings": {"positions": "absolute"}}, "positions must be one of sinusoidal"),
         ({"encoder": "recurrent", "encoder_settings": {"cell": "magic"}}, "elman, lstm, peephole-lstm, coupled-lstm, gru"),
         ({"encoder": "recurrent", "encoder_settings": {"cell": "lstm", "activation": "relu", "layers": 0}}, "layers=0"),
     ],
