@@ -50,7 +50,7 @@ def passes(model: Seq2Seq, rows: int, n: int, m: int, seen: int | None = None) -
     def work() -> object:
         encoded = model.encode(batch)
         encoded = encoded._replace(hidden=encoded.hidden[:, :seen], mask=encoded.mask[:, :seen])
-        return model.decode(encoded, target, torch.ones_like(target, dtype=torch.bool)).hidden
+        return model.decode(encoded, target).hidden
 
     return work
 

@@ -349,7 +349,7 @@ class Recomputed:
         read = ids[:, None] if state.ids is None else torch.cat([state.ids, ids[:, None]], 1)
         copies = len(read) // len(state.encoded.mask)
         encoded = Encoded(*(part.repeat_interleave(copies, 0) for part in state.encoded)) if copies > 1 else state.encoded
-        hidden = self.model.decode(encoded, read, torch.ones_like(read, dtype=torch.bool)).hidden
+        hidden = self.model.decode(encoded, read).hidden
         return Step(self.model.logits(hidden[:, -1]), Whole(state.encoded, read))
 
     def reorder(self, state: Whole, rows: Tensor, sources: Tensor | None = None) -> Whole:

@@ -137,7 +137,7 @@ def test_no_number_that_is_none_comes_out_of_the_padding(name):
     with torch.inference_mode():
         encoded = model.encode(batch)
         spoilt = Encoded(encoded.hidden.masked_fill(~encoded.mask[..., None], math.nan), encoded.mask, encoded.vector)
-        hidden = model.decode(spoilt, model.shifted(batch.pair), batch.pair.mask).hidden
+        hidden = model.decode(spoilt, model.shifted(batch.pair)).hidden
         torch.testing.assert_close(model.logits(hidden[batch.pair.mask]), clean[batch.pair.mask], rtol=0, atol=1e-6)
     model.encoder.register_forward_pre_hook(lambda _, given: (given[0].masked_fill(~given[1][..., None], math.nan), given[1]))
     torch.testing.assert_close(logits(made, batch), clean, rtol=0, atol=1e-6)

@@ -7,7 +7,7 @@ step (Bahdanau et al., 2015) or after it, fed to the next one or not (Luong et a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -15,9 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn import Module
 
+from weft.models.encoders import looked_up
 from weft.nn import masks
 from weft.nn.alignment import Attention
-from weft.nn.attention import Memory
+from weft.nn.attention import Attended, Memory
 from weft.nn.cells import Cell, State
 from weft.nn.dropout import Dropout
 from weft.nn.positions import make_positions
@@ -223,7 +224,7 @@ class RecurrentDecoder(Module):
         if seen is not None:
             hidden = torch.tanh(self.readout(torch.cat([hidden, seen.context, *([x] if self.before else [])], -1)))
         fed = None if state.fed is None else hidden
-        previous = None if seen is None else seen.previous
+        previous = None if seen is None else seen.state
         after = state._replace(layers=layers, fed=fed, previous=previous, position=state.position + 1)
         return Advanced(hidden, after, None if seen is None else seen.weights, None if seen is None else seen.log_choice)
 
@@ -250,22 +251,15 @@ class RecurrentDecoder(Module):
             vector = vector * (number == 0)[:, None]
         return [vector]
 
-    def _attend(self, query: Tensor, state: RecurrentState, weights: bool) -> _Seen:
-        """query (N, H) -> what is seen of each row's source."""
+    def _attend(self, query: Tensor, state: RecurrentState, weights: bool) -> Attended:
+        """query (N, H) -> what is seen of each row's source, a row each but for the alignment to hand on, (B, K, S)."""
         memory = state.memory
         assert memory is not None
         grouped = query.view(len(memory.values), -1, query.shape[-1])  # (B, K, H)
         found = self.attention(grouped, memory, previous=state.previous, position=state.position, weights=weights)
         shown = None if found.weights is None else found.weights.flatten(0, 1)
         chosen = None if found.log_choice is None else found.log_choice.flatten()
-        return _Seen(found.context.flatten(0, 1), shown, found.state, chosen)
-
-
-class _Seen(NamedTuple):
-    context: Tensor
-    weights: Tensor | None
-    previous: Tensor | None
-    log_choice: Tensor | None
+        return found._replace(context=found.context.flatten(0, 1), weights=shown, log_choice=chosen)
 
 
 @dataclass(frozen=True)
@@ -345,10 +339,5 @@ def make_decoder(name: str, sizes: tuple[int, int, int], settings: Mapping[str, 
 
     Raises ValueError for an unknown name or setting, with those that exist.
     """
-    if name not in DECODERS:
-        raise ValueError(f"no decoder {name!r}; there are {', '.join(DECODERS)}")
-    config_type, decoder_type = DECODERS[name]
-    known = {field.name for field in fields(config_type)}
-    if unknown := sorted(set(settings) - known):
-        raise ValueError(f"decoder {name!r} has no setting {', '.join(unknown)}; it has {', '.join(sorted(known))}")
-    return decoder_type(*sizes, config_type(**settings))
+    made, config = looked_up("decoder", DECODERS, name, settings)
+    return made(*sizes, config)

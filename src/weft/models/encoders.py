@@ -256,13 +256,21 @@ ENCODERS: dict[str, tuple[type, type[Module]]] = {
 
 def make_encoder(name: str, input_size: int, settings: Mapping[str, Any]) -> Module:
     """The encoder of this name in ENCODERS. Raises ValueError for an unknown name or setting, with those that exist."""
-    if name not in ENCODERS:
-        raise ValueError(f"no encoder {name!r}; there are {', '.join(ENCODERS)}")
-    config_type, encoder_type = ENCODERS[name]
+    made, config = looked_up("encoder", ENCODERS, name, settings)
+    return made(input_size, config)
+
+
+def looked_up(
+    what: str, table: Mapping[str, tuple[type, type[Module]]], name: str, settings: Mapping[str, Any]
+) -> tuple[type[Module], Any]:
+    """The network of this name in a table, and its config. Raises ValueError for an unknown name or setting, with those that exist."""
+    if name not in table:
+        raise ValueError(f"no {what} {name!r}; there are {', '.join(table)}")
+    config_type, made = table[name]
     known = {field.name for field in fields(config_type)}
     if unknown := sorted(set(settings) - known):
-        raise ValueError(f"encoder {name!r} has no setting {', '.join(unknown)}; it has {', '.join(sorted(known)) or 'none'}")
-    return encoder_type(input_size, config_type(**settings))
+        raise ValueError(f"{what} {name!r} has no setting {', '.join(unknown)}; it has {', '.join(sorted(known)) or 'none'}")
+    return made, config_type(**settings)
 
 
 VECTORS_MODES = ("non-static", "static", "multichannel")  # what training does to the embedding table (Kim, 2014, section 3.1)

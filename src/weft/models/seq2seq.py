@@ -107,12 +107,12 @@ class Seq2Seq(Module):
 
     def forward(self, batch: Batch) -> Predicted:
         target = _target(batch)
-        encoded = self.encode(batch)
-        decoded = self.decode(encoded, self.shifted(target), target.mask)
+        encoded, ids = self.encode(batch), self.shifted(target)
+        decoded = self.decode(encoded, ids)
         logits = self.logits(decoded.hidden[target.mask])
         if decoded.log_choice is None:
             return Predicted(logits)
-        return Predicted(logits, decoded.log_choice[target.mask], self._guessed(encoded, self.shifted(target), target.mask))
+        return Predicted(logits, decoded.log_choice[target.mask], self._guessed(encoded, ids, target.mask))
 
     def maps(self, batch: Batch) -> tuple[Tensor, ...]:
         """How each token of the targets, the end symbol too, is aligned with the sources: (B, T, S), or (B, heads, T, S) of each layer."""
@@ -126,7 +126,7 @@ class Seq2Seq(Module):
         hidden, mask = self.encoder(self.dropout(x), batch.mask)
         return Encoded(hidden, mask, self.pooling(hidden, mask))
 
-    def decode(self, encoded: Encoded, ids: Tensor, mask: Tensor) -> Decoded:
+    def decode(self, encoded: Encoded, ids: Tensor) -> Decoded:
         """The decoder's states over whole targets, what it reads being ids (B, T): the true tokens, or in training some of its own."""
         rate = self.config.scheduled_sampling
         if self.training and rate:
@@ -142,15 +142,17 @@ class Seq2Seq(Module):
 
     def embedded(self, ids: Tensor) -> Tensor:
         """Target ids (...) → (..., embedding_size)."""
-        table = self.source if self.target is None else self.target
-        x: Tensor = self.dropout(table(ids))
+        x: Tensor = self.dropout(self._table()(ids))
         return x
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Decoder states (..., R) → (..., V): every token and the end symbol."""
-        table = self.source if self.target is None else self.target
-        weight = self.weight if self.weight is not None else table.weight[: self.start_symbol]  # type: ignore[index]
+        weight = self.weight if self.weight is not None else self._table().weight[: self.start_symbol]  # type: ignore[index]
         return F.linear(self.leave(self.dropout(hidden)), weight, self.bias)
+
+    def _table(self) -> Module:
+        """The target's embeddings: its own, or those of both sides."""
+        return self.source if self.target is None else self.target
 
     # As searches see it.
     def start(self, source: Batch) -> Any:

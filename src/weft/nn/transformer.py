@@ -6,7 +6,7 @@ Vaswani et al. (2017); with the norm before instead of after: Radford et al. (20
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -152,6 +152,14 @@ class DecoderBlock(Block):
         return self.attention.mix(queries, *cache.put(layer, keys, values))
 
 
+def stacked(block: Callable[..., Block], layers: int, *, size: int, norm: str, **options: Any) -> tuple[nn.ModuleList, nn.Module]:
+    """`layers` blocks, and what comes after the last one: a layer norm with pre-norm, else nothing. Raises ValueError for no layers."""
+    if layers < 1:
+        raise ValueError(f"{layers=} must be at least 1")
+    blocks = nn.ModuleList(block(size=size, norm=norm, **options) for _ in range(layers))
+    return blocks, nn.LayerNorm(size) if norm == "pre" else nn.Identity()
+
+
 class TransformerEncoder(nn.Module):
     """`layers` encoder blocks, and with pre-norm one layer norm after the last (E99). `causal` hides the future.
 
@@ -172,16 +180,11 @@ class TransformerEncoder(nn.Module):
         rotary: bool = False,
     ) -> None:
         super().__init__()
-        if layers < 1:
-            raise ValueError(f"{layers=} must be at least 1")
         self.output_size = size
-        self.blocks = nn.ModuleList(
-            EncoderBlock(
-                size=size, heads=heads, inner=inner, dropout=dropout, norm=norm, activation=activation, causal=causal, rotary=rotary
-            )
-            for _ in range(layers)
-        )
-        self.norm = nn.LayerNorm(size) if norm == "pre" else nn.Identity()
+        self.blocks, self.norm = stacked(
+            EncoderBlock, layers, size=size, heads=heads, inner=inner, dropout=dropout, norm=norm, activation=activation, causal=causal,
+            rotary=rotary,
+        )  # fmt: skip
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """x (B, T, D), mask (B, T) -> (hidden (B, T, D), mask); hidden is zero at padding."""
@@ -247,14 +250,10 @@ class TransformerDecoder(nn.Module):
         rotary: bool = False,
     ) -> None:
         super().__init__()
-        if layers < 1:
-            raise ValueError(f"{layers=} must be at least 1")
         self.output_size = size
-        self.blocks = nn.ModuleList(
-            DecoderBlock(size=size, heads=heads, inner=inner, dropout=dropout, norm=norm, activation=activation, rotary=rotary)
-            for _ in range(layers)
+        self.blocks, self.norm = stacked(
+            DecoderBlock, layers, size=size, heads=heads, inner=inner, dropout=dropout, norm=norm, activation=activation, rotary=rotary
         )
-        self.norm = nn.LayerNorm(size) if norm == "pre" else nn.Identity()
 
     def forward(self, x: Tensor, source: Tensor, mask: Tensor | None = None, *, weights: bool = False) -> tuple[Tensor, list[Tensor]]:
         """Whole targets, x (B, T, D), against sources (B, S, D) with their mask (B, S) -> (B, T, D), and each layer's weights (B, H, T, S).
