@@ -18,6 +18,8 @@ from weft.nn.dropout import dropout as drop
 from weft.nn.initialisation import xavier_
 from weft.nn.positions import rotated
 
+EPSILON = 1e-5  # what a layer norm adds to the variance, where nothing else is said
+
 
 class FeedForward(nn.Module):
     """W_2 f(W_1 x + b_1) + b_2 at every position, with dropout on the inner layer. Weights start as Xavier's, biases at zero."""
@@ -59,7 +61,7 @@ class EncoderBlock(Block):
     """Post-norm, as printed: x <- LN(x + SelfAtt(x)), x <- LN(x + FF(x)); or pre-norm: x <- x + SelfAtt(LN(x)), x <- x + FF(LN(x)) (E99).
 
     `inner` is 4 * size where it is None; `dropout` is applied to attention weights, to the feed-forward's inner layer and
-    to what either adds to x. 12 size^2 + 13 size parameters for inner = 4 * size.
+    to what either adds to x; `epsilon` is what norms add to variances. 12 size^2 + 13 size parameters for inner = 4 * size.
     """
 
     def __init__(
@@ -73,12 +75,13 @@ class EncoderBlock(Block):
         activation: str = "gelu",
         causal: bool = False,
         rotary: bool = False,
+        epsilon: float = EPSILON,
     ) -> None:
         super().__init__(norm=norm, dropout=dropout)
         self.causal = causal
         self.attention = MultiHeadAttention(size=size, heads=heads, dropout=dropout, rotary=rotary)
         self.feed_forward = FeedForward(size=size, inner=4 * size if inner is None else inner, activation=activation, dropout=dropout)
-        self.attention_norm, self.feed_forward_norm = nn.LayerNorm(size), nn.LayerNorm(size)
+        self.attention_norm, self.feed_forward_norm = nn.LayerNorm(size, epsilon), nn.LayerNorm(size, epsilon)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """x (B, T, D), mask (B, T), or (B, T, T) for one a query, True is visible -> (B, T, D), meaningless at padding."""
@@ -102,12 +105,13 @@ class DecoderBlock(Block):
         norm: str = "post",
         activation: str = "gelu",
         rotary: bool = False,
+        epsilon: float = EPSILON,
     ) -> None:
         super().__init__(norm=norm, dropout=dropout)
         self.attention = MultiHeadAttention(size=size, heads=heads, dropout=dropout, rotary=rotary)
         self.cross_attention = MultiHeadAttention(size=size, heads=heads, dropout=dropout)
         self.feed_forward = FeedForward(size=size, inner=4 * size if inner is None else inner, activation=activation, dropout=dropout)
-        self.attention_norm, self.cross_norm, self.feed_forward_norm = (nn.LayerNorm(size) for _ in range(3))
+        self.attention_norm, self.cross_norm, self.feed_forward_norm = (nn.LayerNorm(size, epsilon) for _ in range(3))
 
     def forward(
         self, x: Tensor, source: Tensor, mask: Tensor | None = None, own: Tensor | None = None, *, weights: bool = False
@@ -152,12 +156,14 @@ class DecoderBlock(Block):
         return self.attention.mix(queries, *cache.put(layer, keys, values))
 
 
-def stacked(block: Callable[..., Block], layers: int, *, size: int, norm: str, **options: Any) -> tuple[nn.ModuleList, nn.Module]:
+def stacked(
+    block: Callable[..., Block], layers: int, *, size: int, norm: str, epsilon: float = EPSILON, **options: Any
+) -> tuple[nn.ModuleList, nn.Module]:
     """`layers` blocks, and what comes after the last one: a layer norm with pre-norm, else nothing. Raises ValueError for no layers."""
     if layers < 1:
         raise ValueError(f"{layers=} must be at least 1")
-    blocks = nn.ModuleList(block(size=size, norm=norm, **options) for _ in range(layers))
-    return blocks, nn.LayerNorm(size) if norm == "pre" else nn.Identity()
+    blocks = nn.ModuleList(block(size=size, norm=norm, epsilon=epsilon, **options) for _ in range(layers))
+    return blocks, nn.LayerNorm(size, epsilon) if norm == "pre" else nn.Identity()
 
 
 class TransformerEncoder(nn.Module):
@@ -178,12 +184,13 @@ class TransformerEncoder(nn.Module):
         activation: str = "gelu",
         causal: bool = False,
         rotary: bool = False,
+        epsilon: float = EPSILON,
     ) -> None:
         super().__init__()
         self.output_size = size
         self.blocks, self.norm = stacked(
             EncoderBlock, layers, size=size, heads=heads, inner=inner, dropout=dropout, norm=norm, activation=activation, causal=causal,
-            rotary=rotary,
+            rotary=rotary, epsilon=epsilon,
         )  # fmt: skip
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
