@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
+import time
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ import weft
 from weft import Translator
 from weft.errors import InputError
 from weft.estimators.settings import known_settings
+from weft.estimators.translation_network import TranslationNetwork
 from weft.generation.search import Beam, Greedy, Sample
 
 SOURCES = ["one two", "two three", "three one", "one two three", "three two", "one", "two", "three"]
@@ -268,6 +271,21 @@ def test_validation_chooses_the_best_weights(caplog):
     assert "set aside to choose the best weights" in caplog.text
     seconds, steps = translator(steps=None).seconds_per_step(SOURCES, TARGETS, (SOURCES, TARGETS))
     assert seconds > 0 and steps == 12
+
+
+def test_a_shorter_training_has_fewer_looks():
+    engine = translator(steps=1, settings={"checks": 20, "epochs": 10}).fit(SOURCES, TARGETS, (SOURCES, TARGETS)).engine_
+    looks = {steps: math.ceil(steps / engine.train_config(steps, 100).evaluate_every) for steps in (1000, 500, 100, 20, 3)}
+    assert looks == {1000: 20, 500: 10, 100: 2, 20: 1, 3: 1}  # of 10 epochs of 100 steps
+    assert engine.train_config(3000, 100).evaluate_every == 100  # and in a longer one a look an epoch
+
+
+def test_minutes_pay_for_looks(monkeypatch):
+    monkeypatch.setattr(TranslationNetwork, "seconds_per_step", lambda *_: 0.01)
+    monkeypatch.setattr(TranslationNetwork, "validation", lambda *_: lambda model: time.sleep(0.3) or {"exact_match": 0.0})
+    settings = {"checks": 4, "epochs": 4}
+    made = translator(steps=None, minutes=0.02, settings=settings).fit(SOURCES, TARGETS, (SOURCES, TARGETS))
+    assert made.history_.steps <= 4  # 120 without them; a look takes 0.3 seconds, one an epoch of one step
 
 
 def test_several_targets_are_all_learnt():

@@ -121,9 +121,9 @@ class Engine:
         batches, loss = self.batches(data, shuffled=True), self.loss(data)
         if resume and checkpoint is not None and budget.minutes is not None and distributed.all_see(checkpoint, self.compute.device):
             budget = Budget(steps=checkpoint_steps(checkpoint))  # another calibration would be another run
-        steps = self.steps(budget, batches, loss)
-        config = self.train_config(steps, batches.steps())
         validate = None if dev is None else self.validation(dev, loss)
+        steps = self.steps(budget, batches, loss, validate)
+        config = self.train_config(steps, batches.steps())
         assert self.model is not None
         self.history = train(
             self.model, batches, loss, config, validate=validate,
@@ -141,28 +141,32 @@ class Engine:
     def train_config(self, steps: int, steps_per_epoch: int) -> TrainConfig:
         """The settings' training arguments, with `checks` looks at the development set, at least one an epoch."""
         budget = self.settings.budget
-        every = max(1, min(steps_per_epoch, math.ceil(steps / max(1, budget["checks"]))))
+        every = max(1, min(steps_per_epoch, math.ceil(steps / max(1, self.checks(steps, steps_per_epoch)))))
         options = dict(self.settings.train)
         if options["monitor"] == "metric":
             options["monitor"] = self.monitor()
         patience = budget["patience"] or None
         return TrainConfig(steps=steps, evaluate_every=every, patience=patience, checkpoint_every=every, seed=self.seed, **options)
 
+    def checks(self, steps: int, steps_per_epoch: int) -> int:
+        """How many looks at development data a training of so many steps has."""
+        return int(self.settings.budget["checks"])
+
     def monitor(self) -> str:
         """The metric that weights are chosen by unless the settings name another: the task's main one."""
         return MAIN_METRIC[self.task]
 
-    def steps(self, budget: Budget, batches: Batches, loss: Loss) -> int:
-        """The budget in steps; minutes are turned into steps once, here, by a short calibration on a copy of the model."""
+    def steps(self, budget: Budget, batches: Batches, loss: Loss, validate: Callable[[Any], Any] | None = None) -> int:
+        """The budget in steps; minutes are turned into steps once, here, by a short calibration on a copy of the model, with `validate` the
+        look at development data."""
         if budget.steps is not None:
             return max(1, budget.steps)
         if budget.minutes is not None:
-            seconds = self.seconds_per_step(batches, loss)
+            seconds = self.seconds_per_step(batches, loss) + self.seconds_of_looks(batches, validate)
             steps = max(1, int(budget.minutes * 60 / seconds))
             log.info("%.3g minutes are %d steps at %.1f ms a step; repeat with that many steps", budget.minutes, steps, 1000 * seconds)
             return steps
-        epochs = self.settings.budget["epochs"] if budget.epochs is None else budget.epochs
-        return max(1, math.ceil(epochs * batches.steps()))
+        return self.own_steps(batches.steps()) if budget.epochs is None else max(1, math.ceil(budget.epochs * batches.steps()))
 
     def seconds_per_step(self, batches: Batches, loss: Loss) -> float:
         """The median time of a training step, measured on a copy that is thrown away."""
@@ -178,16 +182,29 @@ class Engine:
         seconds = float(np.median(np.diff(times[1:])))
         return distributed.agree(seconds, self.compute.device)
 
+    def seconds_of_looks(self, batches: Batches, validate: Callable[[Any], Any] | None) -> float:
+        """A step's share of the time of looks at development data, in a training of the settings' own epochs; taken before training, when
+        translations tend to be longer."""
+        if validate is None:
+            return 0.0
+        every = self.train_config(self.own_steps(batches.steps()), batches.steps()).evaluate_every
+        assert every is not None
+        self.model.eval()
+        started = time.perf_counter()
+        with torch.inference_mode():
+            validate(self.model)
+        return distributed.agree((time.perf_counter() - started) / every, self.compute.device)
+
+    def own_steps(self, steps_per_epoch: int) -> int:
+        """Steps of the settings' own number of epochs."""
+        return max(1, math.ceil(self.settings.budget["epochs"] * steps_per_epoch))
+
     def measure(self, data: Any, dev: Any) -> tuple[float, int]:
-        """(seconds a training step, its share of the checks on `dev` included; steps of the settings' own epochs)."""
+        """(seconds a training step, its share of the looks at `dev` included; steps of the settings' own epochs)."""
         self.build_for(data)
         batches, loss = self.batches(data, shuffled=True), self.loss(data)
-        seconds, steps = self.seconds_per_step(batches, loss), self.steps(Budget(), batches, loss)
-        started = time.perf_counter()
-        self.validation(dev, loss)(self.model)
-        check = time.perf_counter() - started
-        every = self.train_config(steps, batches.steps()).evaluate_every or steps
-        return seconds + check / every, steps
+        seconds = self.seconds_per_step(batches, loss) + self.seconds_of_looks(batches, self.validation(dev, loss))
+        return seconds, self.own_steps(batches.steps())
 
     def parameters(self) -> int:
         """How many numbers were trained."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -129,6 +130,11 @@ class TranslationNetwork(Engine):
 
     def monitor(self) -> str:
         return str(self.settings.budget["metric"])
+
+    def checks(self, steps: int, steps_per_epoch: int) -> int:
+        """As many as settings say in their own epochs, in fewer steps fewer, for translations take their time; one at least."""
+        most = int(self.settings.budget["checks"])
+        return min(most, math.ceil(most * steps / self.own_steps(steps_per_epoch)))
 
     def validation(self, dev: Translations, loss: Loss) -> Callable[[torch.nn.Module], dict[str, float]]:
         """The loss, and the metric of greedy translations of the first texts."""
