@@ -30,6 +30,7 @@ from weft.nn.alignment import ALIGNMENTS
 from weft.nn.cells import CELLS
 from weft.nn.pooling import POOLINGS
 from weft.nn.scores import SCORES
+from weft.training.averaging import AVERAGING
 from weft.training.loop import TrainConfig
 from weft.training.optimizers import OPTIMIZERS
 from weft.training.schedules import SCHEDULES
@@ -168,11 +169,11 @@ FROM_1 = (
 )
 ALSO_FROM_1 = (
     "batch_size", "maximum_characters", "checks", "micro_batches", "minimum_count", "ngrams", "maximum_positions", "attention_size",
-    "reach", "noise_span",
+    "reach", "noise_span", "averaging_interval",
 )  # fmt: skip
 AT_LEAST = {**dict.fromkeys(FROM_0 + ALSO_FROM_0, 0), **dict.fromkeys(FROM_1 + ALSO_FROM_1, 1)}
 SHARES = {"dropout", "word_dropout", "embedding_dropout", "layer_dropout", "input_dropout", "output_dropout", "weight_dropout"}
-SHARES |= {"variational", "label_smoothing", "scheduled_sampling", "noise_drop", "noise_infill", "noise_mask"}
+SHARES |= {"averaging_decay", "variational", "label_smoothing", "scheduled_sampling", "noise_drop", "noise_infill", "noise_mask"}
 ABOVE_0 = ("epochs", "learning_rate", "clip", "embedding_std", "embedding_scale")
 CHOICES: dict[str, Iterable[str]] = {
     "encoder": ENCODERS, "tokenizer": TOKENIZERS, "pooling": POOLINGS, "activation": ACTIVATIONS, "head_activation": ACTIVATIONS,
@@ -180,7 +181,7 @@ CHOICES: dict[str, Iterable[str]] = {
     "vectors_mode": VECTORS_MODES, "cell": CELLS, "initial": ("zero", "learnt"), "output_sees": ("new", "old"),
     "reset": ("after", "before"), "update": ("old", "candidate"), "characters": CHARACTERS, "join": JOINS, "scheme": SCHEMES,
     "target_tokenizer": ("", *TOKENIZERS), "too_long": ("cut", "refuse"), "metric": MEASURES, "tied": TIED, "decoder": DECODERS,
-    "condition": CONDITIONS, "attention": ("none", *SCORES), "align": ALIGNMENTS, "attend": ATTEND,
+    "averaging": AVERAGING, "condition": CONDITIONS, "attention": ("none", *SCORES), "align": ALIGNMENTS, "attend": ATTEND,
 }  # fmt: skip
 
 

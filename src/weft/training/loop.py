@@ -20,11 +20,12 @@ import torch
 from torch import Tensor
 from torch.nn import Module
 
-from weft.data.batch import Batch, Batches
+from weft.data.batch import Batch, Batches, Walk
 from weft.device import LARGEST_SEED, Compute, autocast
-from weft.errors import DivergedError, InputError
+from weft.errors import DivergedError, InputError, meant
 from weft.losses import Loss
 from weft.training import distributed
+from weft.training.averaging import AVERAGING, Average
 from weft.training.callbacks import Callback, EarlyStopping, Moment
 from weft.training.checkpoint import load_checkpoint, save_checkpoint, snapshot, uninterrupted
 from weft.training.optimizers import clip_gradients, make_optimizer, set_rate
@@ -42,6 +43,8 @@ class TrainConfig:
     reaches 0 exactly. evaluate_every: steps between checks on the development set, None for only at
     the end. patience: checks without improvement before stopping. monitor: the loss, or a metric of `validate`.
     checkpoint_every: steps between checkpoints (one is also left after each check), where `train` is given a path.
+    averaging: of AVERAGING; development data is looked at with the averaged weights, and they are what is left at the end.
+    averaging_decay: of the exponential mean; averaging_interval: checks that NT-ASGD waits for a better one.
     """
 
     steps: int
@@ -59,10 +62,13 @@ class TrainConfig:
     patience: int | None = None
     monitor: str = "loss"
     checkpoint_every: int | None = None
+    averaging: str = "none"
+    averaging_decay: float = 0.999
+    averaging_interval: int = 5
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("steps", "micro_batches", "evaluate_every", "patience", "checkpoint_every"):
+        for name in ("steps", "micro_batches", "evaluate_every", "patience", "checkpoint_every", "averaging_interval"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"must be at least 1, not {value}", name)
@@ -72,6 +78,12 @@ class TrainConfig:
             raise InputError(f"must be above 0, not {self.learning_rate}", "learning_rate")
         if self.clip is not None and not self.clip > 0:
             raise InputError(f"must be above 0, not {self.clip}; None for no limit", "clip")
+        if self.averaging not in AVERAGING:
+            raise InputError(
+                f"there is no {self.averaging!r}{meant(self.averaging, AVERAGING)}; there are {', '.join(AVERAGING)}", "averaging"
+            )
+        if not 0 < self.averaging_decay < 1:
+            raise InputError(f"must lie between 0 and 1, not {self.averaging_decay}", "averaging_decay")
 
 
 @dataclass
@@ -104,7 +116,7 @@ class _State:
 
 def train(
     model: Module,
-    batches: Batches,
+    batches: Walk,
     loss: Loss,
     config: TrainConfig,
     *,
@@ -117,8 +129,9 @@ def train(
 ) -> History:
     """Trains `model` in place for `config.steps` steps and leaves it with the best weights seen on development data.
 
-    validate(model) gives development metrics, among them `config.monitor`; without it the last weights stay. With `checkpoint`, a file is
-    kept there from which `resume=True` goes on; Ctrl-C leaves one before it is passed on. Under torchrun every rank calls this alike.
+    validate(model) gives development metrics, among them `config.monitor`; without it the last weights stay, or their average. With
+    `checkpoint`, a file is kept there from which `resume=True` goes on; Ctrl-C leaves one before it is passed on. Under torchrun every
+    rank calls this alike.
     about: what else a run must share with the checkpoint it goes on from, by its name in the error ("other word vectors").
     Raises DivergedError at a loss, or a gradient that is to be clipped, that is not finite, naming step and batch; InputError for an empty
     dataset, or a checkpoint of another run (other config, network, loss or data).
@@ -139,7 +152,7 @@ class _Run:
     def __init__(
         self,
         model: Module,
-        batches: Batches,
+        batches: Walk,
         loss: Loss,
         config: TrainConfig,
         validate: Callable[[Module], Mapping[str, float]] | None,
@@ -158,6 +171,7 @@ class _Run:
         )  # fmt: skip
         self.shape, self.warmup = schedule(config.schedule), _warmup_steps(config)
         self.stopping = EarlyStopping(config.monitor, config.patience)
+        self.average = Average(self.parameters, config.averaging, config.averaging_decay, config.averaging_interval)
         self.state = _State()
         self.best: dict[str, Tensor] | None = None
         self.saved = 0  # the step of the last checkpoint
@@ -175,7 +189,11 @@ class _Run:
         except KeyboardInterrupt:
             self.save()
             raise
-        if self.best is not None:
+        if self.config.averaging == "nt-asgd" and not self.average.active and self.state.checks and distributed.is_main():
+            log.warning("development data never ceased to improve in %d checks: the weights are not averaged", len(self.state.checks))
+        if self.best is None:
+            self.average.put()
+        else:
             self.model.load_state_dict(self.best)
         epochs = self.state.epoch + self.state.position / max(1, self.batches.steps(self.state.epoch))
         stopped = "patience" if self.stopping.exhausted else "callback" if self.state.stop else "budget"
@@ -228,6 +246,7 @@ class _Run:
             raise DivergedError(f"the gradient's norm is {norm}", step=state.step, batch=state.position)
         with uninterrupted():  # a checkpoint holds the step wholly or not at all
             self.optimizer.step()
+            self.average.update()
             state.step, state.position = state.step + 1, state.position + 1
             for name, value in losses.items():
                 total = state.totals.setdefault(name, [0.0, 0.0])
@@ -269,10 +288,15 @@ class _Run:
         """Looks at development data: keeps the best weights, counts patience, leaves a checkpoint."""
         state = self.state
         losses = {f"train_{name}": total / count for name, (total, count) in state.totals.items()}
-        metrics = None if self.validate is None else self.development(self.validate)
+        with self.average.in_place():
+            metrics = None if self.validate is None else self.development(self.validate)
+            better = metrics is not None and self.stopping.better(metrics[self.config.monitor])
+            weights = snapshot(self.model.state_dict()) if better else None
         with uninterrupted():
-            if metrics is not None and self.stopping.update(metrics[self.config.monitor], state.step):
-                self.best = snapshot(self.model.state_dict())
+            if metrics is not None:
+                value = metrics[self.config.monitor]
+                self.best = weights if self.stopping.update(value, state.step) else self.best
+                self.average.look(value, self.config.monitor)
             state.checks.append({"step": state.step, **losses, **(metrics or {})})
             state.totals, state.checked = {}, state.step
         if metrics is not None:
@@ -302,7 +326,9 @@ class _Run:
             "stopping": asdict(self.stopping),
             "model": self.model.state_dict(),
             "best": self.best,
+            "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "carried": getattr(self.model, "carried", None),  # states that a stream's next window goes on from
         }
         save_checkpoint(self.checkpoint, state)
 
@@ -318,7 +344,10 @@ class _Run:
                     raise InputError(f"this checkpoint was made with {name}={before!r}, not {value!r}; start without --resume", str(path))
             self.model.load_state_dict(saved["model"])
             self.optimizer.load_state_dict(saved["optimizer"])
+            self.average.load_state_dict(saved["average"])
             self.best, self.state, self.stopping = saved["best"], _State(**saved["state"]), EarlyStopping(**saved["stopping"])
+            if saved["carried"] is not None:
+                self.model.carried = saved["carried"].to(self.compute.device)
         except InputError:
             raise
         except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -349,7 +378,7 @@ def _seed(seed: int, device: torch.device) -> None:
         torch.mps.manual_seed(seed)
 
 
-def _about(model: Module, loss: Loss, batches: Batches) -> dict[str, str]:
+def _about(model: Module, loss: Loss, batches: Walk) -> dict[str, str]:
     """What a checkpoint must share with the run that takes it up, besides the config: its name in an error → a digest."""
     network = f"{model!r} {getattr(model, 'config', None)!r}"
     return {
