@@ -14,6 +14,7 @@ FORMS = {
     "relu": lambda x: max(0.0, x),
     "leaky-relu": lambda x: x if x > 0 else 0.01 * x,
     "gelu": lambda x: x * 0.5 * (1 + math.erf(x / math.sqrt(2))),
+    "gelu-tanh": lambda x: 0.5 * x * (1 + math.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))),
     "identity": lambda x: x,
 }
 

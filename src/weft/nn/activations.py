@@ -41,6 +41,11 @@ def gelu(x: Tensor) -> Tensor:
     return F.gelu(x)
 
 
+def gelu_tanh(x: Tensor) -> Tensor:
+    """½x(1 + tanh(√(2/π)(x + 0.044715x³))), what GPT-2 has in GELU's place (Hendrycks and Gimpel, 2016, section 2; E4)."""
+    return F.gelu(x, approximate="tanh")
+
+
 def identity(x: Tensor) -> Tensor:
     """x itself: a layer without non-linearity."""
     return x
@@ -68,6 +73,7 @@ ACTIVATIONS: dict[str, Activation] = {
     "relu": relu,
     "leaky-relu": leaky_relu,
     "gelu": gelu,
+    "gelu-tanh": gelu_tanh,
     "identity": identity,
 }
 
