@@ -13,10 +13,10 @@ from replay import Draws, agree, blocks, joined, loss_of, make, options, trained
 from scipy.stats import chi2
 from torch.nn.functional import softplus
 
+from weft.huffman import huffman_paths
 from weft.vectors import kernels, steps
 from weft.vectors.compiled import OPTIONS
 from weft.vectors.corpus import read_corpus
-from weft.vectors.huffman import huffman_paths
 from weft.vectors.kernels import alias_table
 from weft.vectors.word2vec import Plan, keep_probability, noise_weights, train_word2vec
 

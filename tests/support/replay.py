@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch.nn.functional import softplus
 
+from weft.huffman import huffman_paths
 from weft.vectors import steps
-from weft.vectors.huffman import huffman_paths
 from weft.vectors.kernels import alias_table
 
 WORD = 2**64 - 1

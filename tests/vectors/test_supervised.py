@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from weft.errors import InputError
-from weft.vectors.huffman import huffman_paths
+from weft.huffman import huffman_paths
 from weft.vectors.kernels import GOLDEN
 from weft.vectors.supervised import (
     Classifier,

@@ -18,9 +18,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from weft.errors import InputError
+from weft.huffman import huffman_paths
 from weft.vectors import steps
 from weft.vectors.compiled import compiled, inlined
-from weft.vectors.huffman import huffman_paths
 from weft.vectors.kernels import GOLDEN, alias_table, below, drawn, mixed, sigmoid, softplus
 from weft.vectors.ranks import Ranks
 from weft.vectors.word2vec import Plan, Watch, run_epochs

@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from weft.errors import InputError
+from weft.huffman import huffman_paths
 from weft.vectors import steps
 from weft.vectors.corpus import BOUNDARY, Corpus, keep_probabilities
-from weft.vectors.huffman import huffman_paths
 from weft.vectors.kernels import alias_table
 from weft.vectors.ranks import Ranks, shared_work
 from weft.vectors.syntax import Dependencies

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from weft.vectors.compiled import compiled
+from weft.compiling import compiled
 
 
 def huffman_paths(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from weft.vectors.huffman import huffman_paths
+from weft.huffman import huffman_paths
 
 counts_of = st.lists(st.integers(1, 60), min_size=1, max_size=24)
 
