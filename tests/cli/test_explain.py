@@ -1,4 +1,4 @@
-"""weft explain neurons: the page and what is said, of a text model and of a tagger; every error on one line."""
+"""weft explain neurons and, of classifiers, alignment: the page and what is said; every error on one line."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ TEXTS = ["the (small) cat sat", "a dog ran off"]
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory) -> Path:
-    """Folders: text (an LSTM), cnn, tags (a bidirectional LSTM that knows two tags)."""
+    """Folders: text (an LSTM), cnn, passes (an LSTM under two passes of attention), tags (a bidirectional LSTM that knows two tags)."""
     where = tmp_path_factory.mktemp("models")
     TextClassifier("lstm", SMALL, **ONE_STEP).fit(TEXTS, ["x", "y"]).save(where / "text")
     TextClassifier("cnn", {"filters": 2}, **ONE_STEP).fit(TEXTS, ["x", "y"]).save(where / "cnn")
+    TextClassifier("lstm", {**SMALL, "pooling": "passes"}, **ONE_STEP).fit(TEXTS, ["x", "y"]).save(where / "passes")
     sentences = [["a", "b", "a", "b"], ["b", "a"]] * 20
     tagger = Tagger("bilstm", {**SMALL, "features": "", "dropout": 0.0, "learning_rate": 0.05}, **{**ONE_STEP, "steps": 30})
     tagger.fit(sentences, [[word.upper() for word in one] for one in sentences]).save(where / "tags")
@@ -89,5 +90,30 @@ def test_errors_are_one_line(run, arguments, said):
 def test_help_lists_it(capsys):
     assert cli.main(["explain"]) == 0
     listed = " ".join(capsys.readouterr().out.split())
-    assert "neurons Single neurons of a recurrent model" in listed and "alignment Which words of a source" in listed
+    assert "neurons Single neurons of a recurrent model" in listed and "alignment What attention looks at" in listed
     assert cli.main(["explain", "neurons", "--help"]) == 0
+
+
+def test_a_classifiers_attention_pass_by_pass(models, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["explain", str(models / "passes"), "the cat sat", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["source"] == ["the", "cat", "sat"] and found["target"] == ["pass 1", "pass 2"]
+    assert all(abs(sum(row) - 1) < 1e-3 for row in found["maps"][0]["weights"])
+    page = Path("alignment.html").read_text()
+    assert "<h1>the cat sat → " in page and "Rows: the passes of attention over the text." in page
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["cnn", "a b"], "error: model: has no attention to show: its pooling is neither attentive nor in passes"),
+        (["tags", "a b"], "weft explain neurons of taggers"),
+        (["passes", "  "], "error: text: is empty"),
+        (["passes", "a", "--target", "b"], "error: --target: is a translator's; this model does classification"),
+    ],
+)
+def test_what_has_no_attention_is_told(models, tmp_path, monkeypatch, capsys, arguments, said):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["explain", "alignment", str(models / arguments[0]), *arguments[1:]]) == 2
+    assert said in capsys.readouterr().err and not Path("alignment.html").exists()

@@ -19,6 +19,7 @@ from sklearn.utils import get_tags
 import weft
 from weft.data.tokenizers import TOKENIZERS
 from weft.errors import InputError
+from weft.estimators import inputs
 from weft.estimators.rungs import RUNGS
 
 SMALL = {"embedding_size": 8, "filters": 4, "learning_rate": 0.05, "dropout": 0.0}
@@ -533,3 +534,37 @@ def test_a_config_that_lost_something_is_refused_not_guessed(model, tmp_path):
         (folder / "config.json").write_text(json.dumps({**whole, name: 3}))
         with pytest.raises(InputError):
             weft.load(folder)
+
+
+# attention of a pooling
+
+
+@pytest.mark.parametrize(("pooling", "passes"), [("attentive", 1), ("passes", 3)])
+def test_a_poolings_attention_is_what_the_answer_is_made_of(pooling, passes):
+    given = {"pooling": pooling, **({"passes": passes} if pooling == "passes" else {})}
+    made = small("lstm", settings=given, steps=3).fit(TEXTS, LABELS)
+    found = made.align("A great film, a great plot")
+    assert [token.lower() for token in found.source] == ["a", "great", "film", ",", "a", "great", "plot"]
+    assert found.target == [f"pass {number}" for number in range(1, passes + 1)]
+    (weights,) = found.maps
+    assert weights.shape == (passes, 7) and np.allclose(weights.sum(1), 1, atol=1e-6)
+    model, batch = (
+        made.engine_.model,
+        made.engine_.batches(made._examples(inputs.labelled(["A great film, a great plot"], ["pos"])), shuffled=False),
+    )
+    (one,) = batch.epoch(0)
+    hidden, _ = model.encoder(one.inputs, one.mask)
+    assert np.allclose(weights[-1] @ hidden[0].detach().numpy(), model.encode(one)[0].detach().numpy(), atol=1e-5)
+
+
+def test_what_has_no_attention_says_so(fitted):
+    with pytest.raises(InputError, match="neither attentive nor in passes"):
+        fitted.align("a film")
+    with pytest.raises(InputError, match="'naive-bayes' has no attention"):
+        small("naive-bayes").fit(TEXTS, LABELS).align("a film")
+    narrow = small("cnn", settings={"pooling": "attentive", "padding": "wide"}, steps=1).fit(TEXTS, LABELS)
+    with pytest.raises(InputError, match="states of 2 tokens: none is a token's own"):
+        narrow.align("a film")
+    for text, said in ((" ", "is empty"), (3, "must be a text")):
+        with pytest.raises(InputError, match=said):
+            narrow.align(text)

@@ -15,6 +15,7 @@ from weft.errors import InputError
 if TYPE_CHECKING:
     import numpy as np
 
+    from weft.estimators.decoding import Alignment
     from weft.explain.neurons import Neuron, States
 
 EACH = "each"
@@ -84,15 +85,18 @@ def neurons(
     _say(picked, chances, found, out, json)
 
 
-@app.command("alignment", short_help="Which words of a source a translator made each word of a target of.")
+@app.command("alignment", short_help="What attention looks at: a translator's at each word of a target, a classifier's in each pass.")
 def alignment(
     folder: options.Folder,
-    source: Annotated[str, typer.Argument(metavar="TEXT", help="The source.")],
-    target: Annotated[str | None, typer.Option(metavar="TEXT", help="A target; what the model makes of the source, if not given.")] = None,
+    source: Annotated[str, typer.Argument(metavar="TEXT", help="The source, or the text to classify.")],
+    target: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="A translator's target; what the model makes of the source, if not given.")
+    ] = None,
     out: Annotated[Path, typer.Option(metavar="FILE", help="The page, .html, or a picture, .png.")] = Path("alignment.html"),
     json: options.Json = False,
 ) -> None:
-    """Show the attention of a translator between a source and a target: a grid for every map, all heads of a Transformer."""
+    """Show attention as a grid for every map: a translator's between a source and a target, all heads of a Transformer; a classifier's
+    over a text, a row a pass, where its pooling is attentive or in passes."""
     from weft.estimators.loading import load
     from weft.estimators.rungs import PAIRS
     from weft.explain.alignment_page import named_maps, write_page
@@ -101,22 +105,38 @@ def alignment(
     if kind not in (".html", ".htm", ".png"):
         raise InputError("the name of a page ends in .html, that of a picture in .png", str(out))
     estimator = load(folder)
-    if estimator.task_ not in PAIRS:
-        raise InputError(f"does {estimator.task_}; an alignment is of a translator, weft explain neurons of others", str(folder))
-    made = target if target is not None or not source.strip() else estimator.predict([source])[0]
-    found = estimator.align(source, made)
+    found, made = _aligned(estimator, folder, source, target)
     maps, title = named_maps(found.maps), f"{source.strip()} → {made}"
     if kind == ".png":
         from weft.explain.alignment_picture import write_picture
 
         write_picture(found.source, found.target, maps, out, title=title)
     else:
-        write_page(found.source, found.target, maps, out, title=title)
+        rows = {} if estimator.task_ in PAIRS else {"rows": "the passes of attention over the text"}
+        write_page(found.source, found.target, maps, out, title=title, **rows)
     if json:
         shown = [{"name": one.name, "weights": one.weights.round(4).tolist()} for one in maps]
         print_json({"source": found.source, "target": found.target, "maps": shown, "file": str(out)})
         return
     print(f"{len(maps)} map{'' if len(maps) == 1 else 's'} of {len(found.target)} by {len(found.source)} tokens: {out}")
+
+
+def _aligned(estimator: Any, folder: Path, source: str, target: str | None) -> tuple[Alignment, Any]:
+    """The alignment, and what it is an alignment with: the target, or what a classifier says of the text."""
+    from weft.estimators.rungs import PAIRS
+
+    if estimator.task_ in TAGGED:
+        raise InputError(
+            f"does {estimator.task_}; an alignment is of translators and classifiers, weft explain neurons of taggers", str(folder)
+        )
+    if estimator.task_ in PAIRS:
+        made = target if target is not None or not source.strip() else estimator.predict([source])[0]
+        return estimator.align(source, made), made
+    if target is not None:
+        raise InputError(f"is a translator's; this model does {estimator.task_}", "--target")
+    found = estimator.align(source)
+    label = estimator.predict([(source, source) if estimator.pair_ else source])[0]
+    return found, ", ".join(label) if isinstance(label, tuple) else label
 
 
 def _numbers(given: str | None) -> list[int] | None:

@@ -1,4 +1,4 @@
-"""What engines answer: those of taggers, those of translators."""
+"""What engines answer: those of taggers, those of translators, those of classifiers that attend."""
 
 from __future__ import annotations
 
@@ -29,6 +29,17 @@ class Translated(NamedTuple):
     tokens: list[str]
     weights: np.ndarray | None
     finished: bool
+
+
+class Alignment(NamedTuple):
+    """How a target was made of a source. maps: by attention, (target tokens, source tokens), or (heads, target tokens, source tokens).
+
+    Of a classifier the target's tokens are the passes of its attention.
+    """
+
+    source: list[str]
+    target: list[str]
+    maps: list[np.ndarray]
 
 
 def limits_of(limits: Mapping[str, Any], places: Sequence[int], count: int) -> dict[str, Any]:

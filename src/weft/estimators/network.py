@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from weft.data.batch import Batches
+from weft.data.batch import Batch, Batches
 from weft.data.tokenizers import Tokenizer, tokenizer_from_dict, train_tokenizer
 from weft.device import Compute, autocast
 from weft.errors import InputError
@@ -118,6 +118,25 @@ class Network(Engine):
                 logits = self.model(batch.to(self.compute.device))
                 results[batch.source.numpy()] = logits.float().cpu().numpy()
         return results
+
+    def maps(self, text: str) -> tuple[list[str], np.ndarray]:
+        """The tokens of a text, and how much of each the pooling's attention takes, (passes, T).
+
+        Raises InputError for a pooling without attention, and for an encoder whose states are not one a token.
+        """
+        assert self.tokenizer is not None
+        assert self.model is not None
+        encoding, limit = self.tokenizer.encode(text), self.settings.tokenizer["maximum_length"] or None
+        tokens = [text[start:end] for start, end in encoding.offsets[:limit]]
+        batch: Batch = Batches([np.asarray(encoding.ids)[:limit]], examples=1).gather(np.arange(1))
+        self.model.eval()
+        with torch.inference_mode(), autocast(self.compute):
+            weights = self.model.maps(batch.to(self.compute.device))
+        if weights is None:
+            raise InputError("has no attention to show: its pooling is neither attentive nor in passes", "model")
+        if weights.shape[-1] != len(tokens):
+            raise InputError(f"its encoder made {weights.shape[-1]} states of {len(tokens)} tokens: none is a token's own", "model")
+        return tokens, weights[0].float().cpu().numpy()
 
     def saved(self) -> tuple[dict[str, np.ndarray], dict[str, Any], dict[str, Any]]:
         """All there is to keep: (weights, config, tokenizer)."""

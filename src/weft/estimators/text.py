@@ -15,6 +15,7 @@ from sklearn.base import ClassifierMixin, RegressorMixin
 from weft.errors import InputError
 from weft.estimators.base import Estimator
 from weft.estimators.baselines import Baseline, read_settings
+from weft.estimators.decoding import Alignment
 from weft.estimators.fasttext import FastText
 from weft.estimators.inputs import Labelled, as_labels, hold_out, labelled, split_pairs
 from weft.estimators.rungs import RUNGS, Rung
@@ -162,6 +163,23 @@ class _TextEstimator(Estimator):
             raise InputError(f"this model was trained on {'pairs of texts' if self.pair_ else 'single texts'}", "texts")
         scores: np.ndarray = self.engine_.scores(first, second)
         return scores
+
+    def align(self, text: str) -> Alignment:
+        """What the attention of its pooling looks at in a text, pass by pass (pooling "attentive" or "passes"; E93).
+
+        Raises InputError for an empty text, and for a model without such attention.
+        """
+        self._check_fitted()
+        if not isinstance(text, str) or not text.strip():
+            raise InputError(
+                "is empty: there is nothing to look at" if isinstance(text, str) else f"must be a text, not {text!r:.60}", "text"
+            )
+        if self._rung().engine != "neural":
+            raise InputError(f"{self.model!r} has no attention to show", "model")
+        tokens, weights = self.engine_.maps(text)
+        if not tokens:
+            raise InputError("has no token: there is nothing to look at", "text")
+        return Alignment(tokens, [f"pass {number}" for number in range(1, len(weights) + 1)], [weights])
 
     def _facts(self) -> dict[str, Any]:
         return {"pair": self.pair_}

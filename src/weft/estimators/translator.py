@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from weft.data.examples import Example, Table
 from weft.errors import InputError, MissingExtra
 from weft.estimators.base import Estimator
-from weft.estimators.decoding import Translated, limits_of
+from weft.estimators.decoding import Alignment, Translated, limits_of
 from weft.estimators.inputs import set_aside
 from weft.estimators.rungs import PAIRS, TRANSLATION_RUNGS, Rung
 from weft.estimators.translation_baselines import TranslationBaseline
@@ -18,21 +18,11 @@ from weft.metrics_text import MEASURES
 from weft.saving import SavedModel
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from weft.estimators.translation_network import Search, Translations
 
 log = logging.getLogger("weft")
 Targets = Sequence[str | Sequence[str]]
 WIDTH = 4  # of the beam where no search is named
-
-
-class Alignment(NamedTuple):
-    """How a target was made of a source. maps: by attention, (target tokens, source tokens), or (heads, target tokens, source tokens)."""
-
-    source: list[str]
-    target: list[str]
-    maps: list[np.ndarray]
 
 
 class Translator(Estimator):

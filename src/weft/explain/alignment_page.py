@@ -41,20 +41,31 @@ def named_maps(maps: Sequence[np.ndarray], kind: str = "attention") -> list[Map]
     return found
 
 
-def write_page(source: Sequence[str], target: Sequence[str], maps: Sequence[Map], path: str | os.PathLike[str], *, title: str) -> None:
-    """Writes the page, whole or not at all. Every token in it is escaped. Raises InputError where a map is not of these tokens."""
+def write_page(
+    source: Sequence[str],
+    target: Sequence[str],
+    maps: Sequence[Map],
+    path: str | os.PathLike[str],
+    *,
+    title: str,
+    rows: str = "the target's tokens",
+) -> None:
+    """Writes the page, whole or not at all. Every token in it is escaped. Raises InputError where a map is not of these tokens.
+
+    rows: what they are, for the page's first sentence.
+    """
     with atomic_write(path) as file:
-        file.write(render(source, target, maps, title=title))
+        file.write(render(source, target, maps, title=title, rows=rows))
 
 
-def render(source: Sequence[str], target: Sequence[str], maps: Sequence[Map], *, title: str) -> str:
+def render(source: Sequence[str], target: Sequence[str], maps: Sequence[Map], *, title: str, rows: str = "the target's tokens") -> str:
     """The page as a string."""
     for one in maps:
         if one.weights.shape != (len(target), len(source)):
             wanted = f"{len(target)} target tokens by {len(source)} source tokens"
             raise InputError(f"the map {one.name!r} is {one.weights.shape[0]} by {one.weights.shape[1]}, not {wanted}")
     grids = [element("figure", element("figcaption", one.name), _grid(source, target, one.weights)) for one in maps]
-    said = "Rows: the target's tokens. Columns: the source's. The darker a field, the more of its weight attention gave there."
+    said = f"Rows: {rows}. Columns: the source's. The darker a field, the more of its weight attention gave there."
     main = element("main", element("h1", title), element("p", said), _legend(), element("div", *grids, class_="maps"))
     return page(f"{title} · weft explain alignment", styles(), main)
 

@@ -12,6 +12,7 @@ from torch.nn import Module
 
 from weft.data.batch import Batch
 from weft.models.encoders import TextEncoder
+from weft.models.layers import layers_of
 from weft.nn.activations import activation
 from weft.nn.dropout import Dropout
 from weft.nn.pooling import Pooling
@@ -75,6 +76,14 @@ class Classifier(Module):
         """The pooled vector of each text, (B, P)."""
         hidden, mask = self.encoder(batch.inputs, batch.mask)
         return self.pooling(hidden, mask)
+
+    def maps(self, batch: Batch) -> Tensor | None:
+        """What its pooling's attention gives each state of the encoder, (B, passes, T'); None where its pooling has no attention."""
+        return self.pooling.weights(*self.encoder(batch.inputs, batch.mask))
+
+    def layer_groups(self) -> list[list[str]]:
+        """The encoder's parameters by layer, embeddings first; pooling and head are in none."""
+        return layers_of(self.encoder, "encoder.")
 
 
 def _head(size: int, config: ClassifierConfig) -> nn.Sequential:

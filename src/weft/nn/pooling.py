@@ -183,6 +183,12 @@ class Pooling(nn.Module):
             return POOLINGS[self.kind](x, mask, self.regions)
         return POOLINGS[self.kind](x, mask)
 
+    def weights(self, x: Tensor, mask: Tensor) -> Tensor | None:
+        """How much of each step the answer is made of, (B, K, T), one row a pass; None for what does not weigh."""
+        if self.passes is not None:
+            return self.passes.weights(x, mask)
+        return None if self.attentive is None else self.attentive.weights(x, mask).unsqueeze(1)
+
     def extra_repr(self) -> str:
         return f"kind={self.kind!r}, size={self.size}, k={self.k}, regions={self.regions}"
 
