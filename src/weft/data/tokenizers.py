@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from weft.data.characters import ByteTokenizer, CharacterTokenizer
+from weft.data.checkpoints import BertTokenizer, ByteLevelTokenizer
 from weft.data.encoding import Encoding, Tokenizer
 from weft.data.subwords import BytePairTokenizer, WordPieceTokenizer
 from weft.data.words import HashingTokenizer, WhitespaceTokenizer, WordTokenizer
@@ -23,6 +24,8 @@ TOKENIZERS: dict[str, Any] = {
     "bpe": BytePairTokenizer,
     "wordpiece": WordPieceTokenizer,
 }
+# Those of public checkpoints: read from a checkpoint's files, or made of one that was trained here.
+OF_CHECKPOINTS: dict[str, Any] = {"bert": BertTokenizer, "byte-level": ByteLevelTokenizer}
 
 
 def train_tokenizer(kind: str, texts: Iterable[str], **settings: Any) -> Tokenizer:
@@ -37,7 +40,8 @@ def train_tokenizer(kind: str, texts: Iterable[str], **settings: Any) -> Tokeniz
 
 def tokenizer_from_dict(data: Mapping[str, Any]) -> Tokenizer:
     """The tokenizer that its `to_dict` described. InputError where that names no kind there is, or is incomplete."""
-    made = _class_of(data.get("kind"))
+    kind = data.get("kind")
+    made = OF_CHECKPOINTS[kind] if kind in OF_CHECKPOINTS else _class_of(kind)
     try:
         return made.from_dict(data)
     except (KeyError, TypeError, ValueError) as error:
