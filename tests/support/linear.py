@@ -25,6 +25,10 @@ class Linear(nn.Module):
         self.modes.append((self.training, torch.is_grad_enabled()))
         return self.dropout(batch.inputs[:, 0].double()) @ self.weight.T
 
+    def layer_groups(self) -> list[list[str]]:
+        """All of it is head."""
+        return []
+
 
 def regression(count: int = 12, size: int = 3, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Inputs (N, D) and targets (N,), numbers that float32 holds exactly."""

@@ -35,6 +35,12 @@ CASES: dict[str, dict[str, Any]] = {
     "cnn, pairs": {"rung": "cnn", "kind": "pair"},
     "gru, micro-batches": {"rung": "gru", "micro_batches": 3},
     "cnn, class weights": {"rung": "cnn", "loss": CrossEntropy(class_weights=(1.0, 4.0, 0.2))},
+    "transformer, layers freed, weights averaged": {
+        "rung": "transformer",
+        "tune": "gradual",
+        "layer_decay": 2.6,
+        "averaging": "exponential",
+    },
     "window, batches of fewer rows than ranks": {"rung": "window", "rows": 7, "size": 2},
     "window, a rank of empty texts": {"rung": "window", "sparse": True, "rows": 6, "size": 2, "empty": True},
     "tagger of spans": {"tagger": "char-bilstm-crf, spans"},

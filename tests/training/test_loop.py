@@ -317,7 +317,8 @@ CONFIG = replace(PLAIN, steps=8, evaluate_every=2, checkpoint_every=2)
 OTHERS = {
     "steps": 9, "optimizer": "adam", "learning_rate": 0.2, "schedule": "cosine", "warmup": 0.5, "clip": 1.0, "l1": 0.1, "l2": 0.1,
     "weight_decay": 0.1, "proximal": True, "micro_batches": 2, "evaluate_every": 3, "patience": 4, "monitor": "other",
-    "checkpoint_every": 1, "averaging": "exponential", "averaging_decay": 0.9, "averaging_interval": 2, "seed": 1,
+    "checkpoint_every": 1, "averaging": "exponential", "averaging_decay": 0.9, "averaging_interval": 2,
+    "tune": "head", "layer_decay": 2.6, "seed": 1,
 }  # fmt: skip
 
 

@@ -31,6 +31,7 @@ from weft.nn.cells import CELLS
 from weft.nn.pooling import POOLINGS
 from weft.nn.scores import SCORES
 from weft.training.averaging import AVERAGING
+from weft.training.layers import TUNE
 from weft.training.loop import TrainConfig
 from weft.training.optimizers import OPTIMIZERS
 from weft.training.schedules import SCHEDULES
@@ -169,7 +170,7 @@ FROM_1 = (
 )
 ALSO_FROM_1 = (
     "batch_size", "maximum_characters", "checks", "micro_batches", "minimum_count", "ngrams", "maximum_positions", "attention_size",
-    "reach", "noise_span", "averaging_interval",
+    "reach", "noise_span", "averaging_interval", "layer_decay",
 )  # fmt: skip
 AT_LEAST = {**dict.fromkeys(FROM_0 + ALSO_FROM_0, 0), **dict.fromkeys(FROM_1 + ALSO_FROM_1, 1)}
 SHARES = {"dropout", "word_dropout", "embedding_dropout", "layer_dropout", "input_dropout", "output_dropout", "weight_dropout"}
@@ -181,7 +182,7 @@ CHOICES: dict[str, Iterable[str]] = {
     "vectors_mode": VECTORS_MODES, "cell": CELLS, "initial": ("zero", "learnt"), "output_sees": ("new", "old"),
     "reset": ("after", "before"), "update": ("old", "candidate"), "characters": CHARACTERS, "join": JOINS, "scheme": SCHEMES,
     "target_tokenizer": ("", *TOKENIZERS), "too_long": ("cut", "refuse"), "metric": MEASURES, "tied": TIED, "decoder": DECODERS,
-    "averaging": AVERAGING, "condition": CONDITIONS, "attention": ("none", *SCORES), "align": ALIGNMENTS, "attend": ATTEND,
+    "averaging": AVERAGING, "tune": TUNE, "condition": CONDITIONS, "attention": ("none", *SCORES), "align": ALIGNMENTS, "attend": ATTEND,
 }  # fmt: skip
 
 

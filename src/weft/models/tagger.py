@@ -19,6 +19,7 @@ from torch.nn import Module
 
 from weft.data.batch import Batch
 from weft.models.encoders import make_embedding, make_encoder
+from weft.models.layers import layers_of
 from weft.nn import masks, pooling
 from weft.nn.convolution import Convolutions
 from weft.nn.crf import CRF, Emissions
@@ -115,6 +116,12 @@ class Tagger(Module):
                 raise ValueError(f"the encoder {self.config.encoder!r} gives {mask.shape[1]} states for {batch.mask.shape[1]} words")
             states.append(x)
         return states
+
+    def layer_groups(self) -> list[list[str]]:
+        """Parameters by layer: what is known of words, then each encoder's; the outputs and chains are in none."""
+        words = [f"words.{name}" for name, parameter in self.words.named_parameters() if parameter.requires_grad]
+        stacked = [layers_of(encoder, f"encoders.{number}.") for number, encoder in enumerate(self.encoders)]
+        return [group for group in [words, *(group for groups in stacked for group in groups)] if group]
 
 
 class WordEncoder(Module):

@@ -28,6 +28,7 @@ from weft.training import distributed
 from weft.training.averaging import AVERAGING, Average
 from weft.training.callbacks import Callback, EarlyStopping, Moment
 from weft.training.checkpoint import load_checkpoint, save_checkpoint, snapshot, uninterrupted
+from weft.training.layers import TUNE, Layers
 from weft.training.optimizers import clip_gradients, make_optimizer, set_rate
 from weft.training.schedules import schedule
 
@@ -45,6 +46,8 @@ class TrainConfig:
     checkpoint_every: steps between checkpoints (one is also left after each check), where `train` is given a path.
     averaging: of AVERAGING; development data is looked at with the averaged weights, and they are what is left at the end.
     averaging_decay: of the exponential mean; averaging_interval: checks that NT-ASGD waits for a better one.
+    tune: of TUNE, what learns: all, the head, or the head and a layer more an epoch. layer_decay: the rate of each layer is the
+    layer_decay-th part of that of the one above it, the head's the full one (E108: 2.6).
     """
 
     steps: int
@@ -65,6 +68,8 @@ class TrainConfig:
     averaging: str = "none"
     averaging_decay: float = 0.999
     averaging_interval: int = 5
+    tune: str = "all"
+    layer_decay: float = 1.0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -78,10 +83,11 @@ class TrainConfig:
             raise InputError(f"must be above 0, not {self.learning_rate}", "learning_rate")
         if self.clip is not None and not self.clip > 0:
             raise InputError(f"must be above 0, not {self.clip}; None for no limit", "clip")
-        if self.averaging not in AVERAGING:
-            raise InputError(
-                f"there is no {self.averaging!r}{meant(self.averaging, AVERAGING)}; there are {', '.join(AVERAGING)}", "averaging"
-            )
+        for name, there in (("averaging", AVERAGING), ("tune", TUNE)):
+            if (value := getattr(self, name)) not in there:
+                raise InputError(f"there is no {value!r}{meant(value, there)}; there are {', '.join(there)}", name)
+        if not 1 <= self.layer_decay < math.inf:
+            raise InputError(f"must be at least 1: it divides a layer's rate for the layer below; not {self.layer_decay}", "layer_decay")
         if not 0 < self.averaging_decay < 1:
             raise InputError(f"must lie between 0 and 1, not {self.averaging_decay}", "averaging_decay")
 
@@ -165,8 +171,9 @@ class _Run:
         self.validate, self.callbacks, self.checkpoint, self.compute = validate, callbacks, checkpoint, compute
         self.replica = distributed.wrap(model, compute.device)
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        self.layers = Layers(model, config.tune, config.layer_decay)
         self.optimizer = make_optimizer(
-            model, name=config.optimizer, learning_rate=config.learning_rate,
+            model, name=config.optimizer, learning_rate=config.learning_rate, multipliers=self.layers.multipliers(),
             l1=config.l1, l2=config.l2, weight_decay=config.weight_decay, proximal=config.proximal,
         )  # fmt: skip
         self.shape, self.warmup = schedule(config.schedule), _warmup_steps(config)
@@ -189,6 +196,8 @@ class _Run:
         except KeyboardInterrupt:
             self.save()
             raise
+        finally:
+            self.layers.release()
         if self.config.averaging == "nt-asgd" and not self.average.active and self.state.checks and distributed.is_main():
             log.warning("development data never ceased to improve in %d checks: the weights are not averaged", len(self.state.checks))
         if self.best is None:
@@ -232,6 +241,8 @@ class _Run:
         _seed(step_seed(config.seed, distributed.rank(), state.step), device)
         if not self.model.training:  # walking every module costs a small network a tenth of its step
             self.model.train()
+        if self.layers.freeze_for(state.epoch):
+            self.replica = distributed.wrap(self.model, device)  # which exchanges the gradients of what learns
         rate = self.shape(state.step, config.steps, self.warmup)
         set_rate(self.optimizer, rate)
         for group in self.optimizer.param_groups:
@@ -246,6 +257,8 @@ class _Run:
             raise DivergedError(f"the gradient's norm is {norm}", step=state.step, batch=state.position)
         with uninterrupted():  # a checkpoint holds the step wholly or not at all
             self.optimizer.step()
+            if (carry := getattr(self.model, "carry", None)) is not None:
+                carry()
             self.average.update()
             state.step, state.position = state.step + 1, state.position + 1
             for name, value in losses.items():
