@@ -270,6 +270,34 @@ class TargetLoss:
         return dict.fromkeys(("cross-entropy", "choice", "guess"), float(batch.pair.mask.sum()))
 
 
+@dataclass
+class NextToken:
+    """−Σ_i log p(x_i | x_{<i}) of the tokens that count (E80), whose mean is the logarithm of the perplexity.
+
+    The model gives Scored. Two penalties, in training alone (Merity et al., 2018, section 4.5): activation · mean h̃², of the last layer's
+    states after dropout; temporal · mean (h_t − h_{t−1})², of those before it. Each a term of its own where it is not 0.
+    """
+
+    activation: float = 0.0
+    temporal: float = 0.0
+
+    def __call__(self, model: Any, batch: Any) -> dict[str, Term]:
+        found, counts = model(batch), self.counts(batch)
+        terms = {"cross-entropy": Term(found.losses.sum(), counts["cross-entropy"])}
+        if model.training and self.activation:
+            terms["activation"] = Term(found.dropped.float().square().mean(-1).sum(), counts["activation"], self.activation)
+        if model.training and self.temporal:
+            moved = (found.hidden[:, 1:] - found.hidden[:, :-1]).float().square().mean(-1).sum()
+            terms["temporal"] = Term(moved, counts["temporal"], self.temporal)
+        return terms
+
+    def counts(self, batch: Any) -> dict[str, float]:
+        """The tokens that count; positions; steps between them."""
+        rows, length = batch.inputs.shape
+        counted = float((_targets(batch) != IGNORED).sum())
+        return {"cross-entropy": counted, "activation": float(rows * length), "temporal": float(rows * (length - 1))}
+
+
 LOSSES: Mapping[str, type[CrossEntropy | BinaryCrossEntropy | SquaredError | Hinge]] = {
     "cross-entropy": CrossEntropy,
     "binary": BinaryCrossEntropy,

@@ -17,6 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from weft.data.streams import Streams
+
 log = logging.getLogger("weft")
 IGNORED = -100  # the target of what has none, padding say
 POOL = 50  # batches that are sorted by length together: large enough to waste little padding, small enough to stay random
@@ -36,7 +38,8 @@ class Batch:
     targets (B, …) or None; integers of two or more dimensions, (B, T, …), go with the tokens, IGNORED at padding;
     source (B,) int64: which example, counted in the order in which they were given, each row is;
     pair: the second texts of a pair task, in the same row order;
-    forms: where inputs number the distinct words of the batch, what is known of each of these.
+    forms: where inputs number the distinct words of the batch, what is known of each of these;
+    continues: of streams, whether each row goes on where the row of the same source ended in the batch before; None elsewhere.
     """
 
     inputs: Tensor
@@ -45,6 +48,7 @@ class Batch:
     source: Tensor
     pair: Batch | None = None
     forms: Forms | None = None
+    continues: bool | None = None
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -54,7 +58,7 @@ class Batch:
         targets = None if self.targets is None else self.targets.to(device)
         pair = None if self.pair is None else self.pair.to(device)
         forms = None if self.forms is None else self.forms.to(device)
-        return Batch(self.inputs.to(device), self.mask.to(device), targets, self.source.to(device), pair, forms)
+        return Batch(self.inputs.to(device), self.mask.to(device), targets, self.source.to(device), pair, forms, self.continues)
 
     def rows(self, index: Tensor | slice) -> Batch:
         """The chosen rows, trimmed to their own longest."""
@@ -64,7 +68,7 @@ class Batch:
         if targets is not None and with_tokens(targets):
             targets = targets[:, :longest]
         pair = None if self.pair is None else self.pair.rows(index)
-        return Batch(self.inputs[index][:, :longest], mask[:, :longest], targets, self.source[index], pair, self.forms)
+        return Batch(self.inputs[index][:, :longest], mask[:, :longest], targets, self.source[index], pair, self.forms, self.continues)
 
     def split(self, parts: int) -> list[Batch]:
         """At most `parts` micro-batches of neighbouring rows, none empty."""
@@ -280,6 +284,44 @@ class Batches:
                 start, longest = position, int(length)
         batches.append(index[start:])
         return batches
+
+
+class Walk(Protocol):
+    """What a training asks of its data: batches, epoch after epoch, from any place on."""
+
+    def __len__(self) -> int: ...
+
+    def steps(self, epoch: int = 0) -> int: ...
+
+    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]: ...
+
+    def fingerprint(self) -> str: ...
+
+
+class StreamBatches:
+    """Streams as a training walks them: every token real, targets (B, T) the tokens after, a row's source its stream."""
+
+    def __init__(self, streams: Streams) -> None:
+        self.streams = streams
+
+    def __len__(self) -> int:
+        """How many rows a batch has."""
+        return len(self.streams)
+
+    def steps(self, epoch: int = 0) -> int:
+        """How many batches this epoch has."""
+        return self.streams.steps(epoch)
+
+    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of epoch `number`, from batch `start` on."""
+        source = torch.arange(len(self.streams))
+        for inputs, targets, continues in self.streams.epoch(number, start):
+            read = torch.from_numpy(inputs)
+            yield Batch(read, torch.ones_like(read, dtype=torch.bool), torch.from_numpy(targets), source, continues=continues)
+
+    def fingerprint(self) -> str:
+        """As Streams.fingerprint."""
+        return self.streams.fingerprint()
 
 
 def _cut(rows: Sequence[np.ndarray], maximum_length: int | None) -> Sequence[np.ndarray]:

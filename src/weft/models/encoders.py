@@ -13,18 +13,19 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn import Module
 
 from weft.nn import masks
 from weft.nn.activations import activation
-from weft.nn.cells import ELMAN, OPTIONS, gates_that_see
+from weft.nn.cells import ELMAN, OPTIONS, State, gates_that_see
 from weft.nn.convolution import Convolution1d, Convolutions
 from weft.nn.dropout import Dropout, VariationalDropout, WordDropout
 from weft.nn.embeddings import TokenEmbedding, TwoChannelEmbedding, bag, concatenated_windows
 from weft.nn.positions import make_positions
 from weft.nn.recurrent import Recurrent
-from weft.nn.transformer import TransformerEncoder
+from weft.nn.transformer import Cache, TransformerEncoder
 
 
 def _check(x: Tensor, mask: Tensor, size: int) -> None:
@@ -59,26 +60,43 @@ class BagEncoder(Module):
 
 @dataclass(frozen=True)
 class WindowConfig:
-    """hidden_size: units per position; window: words on either side; activation: after the linear layer."""
+    """hidden_size: units per position; window: words on either side, with `causal` on the left alone; activation: after the linear
+    layer."""
 
     hidden_size: int = 300
     window: int = 2
     activation: str = "tanh"
+    causal: bool = False
 
 
 class WindowEncoder(Module):
-    """Each position sees its window, concatenated, through one hidden layer (E33; Collobert et al., 2011)."""
+    """Each position sees its window, concatenated, through one hidden layer (E33; Collobert et al., 2011); causal: Bengio et al. (2003)."""
 
     def __init__(self, input_size: int, config: WindowConfig) -> None:
         super().__init__()
         self.window, self.input_size, self.output_size = config.window, input_size, config.hidden_size
-        self.linear = nn.Linear((2 * config.window + 1) * input_size, config.hidden_size)
+        self.right = 0 if config.causal else config.window
+        self.linear = nn.Linear((config.window + 1 + self.right) * input_size, config.hidden_size)
         self.activation = activation(config.activation)
 
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         _check(x, mask, self.input_size)
-        windows = concatenated_windows(x, mask, left=self.window, right=self.window)
+        windows = concatenated_windows(x, mask, left=self.window, right=self.right)
         return self.activation(self.linear(windows)) * mask.unsqueeze(-1), mask
+
+    def begin(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Rows from their start, x (N, T, D), with a causal window -> (hidden (N, T, H), what `advance` needs: the last vectors)."""
+        hidden, _ = self(x, torch.ones(x.shape[:2], dtype=torch.bool, device=x.device))
+        return hidden, F.pad(x, (0, 0, self.window, 0))[:, x.shape[1] :]
+
+    def advance(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """One vector a row, x (N, D), after those of the state -> (hidden (N, H), state)."""
+        window = torch.cat([state, x[:, None]], 1)
+        return self.activation(self.linear(window.flatten(1))), window[:, 1:]
+
+    def reordered(self, state: Tensor, rows: Tensor) -> Tensor:
+        """The state of these rows."""
+        return state[rows]
 
 
 @dataclass(frozen=True)
@@ -207,10 +225,23 @@ class RecurrentEncoder(Module):
         hidden, mask = self.recurrent(_real(x, mask, self.recurrent.input_size), mask)
         return hidden, mask
 
+    def begin(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """Rows from their start, or from a state on, x (N, T, D), one way -> (hidden (N, T, H), the state after them)."""
+        return self.recurrent.run(x, None, state)
+
+    def advance(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        """One vector a row, x (N, D), after those of the state -> (hidden (N, H), state)."""
+        return self.recurrent.step(x, state)
+
+    def reordered(self, state: State, rows: Tensor) -> State:
+        """The state of these rows."""
+        return tuple(part.index_select(1, rows) for part in state)
+
 
 @dataclass(frozen=True)
 class TransformerConfig:
-    """positions: one of POSITIONS, "learned" ones at most `maximum_positions` long; inner: feed-forward size, 0 for 4 · hidden_size."""
+    """positions: one of POSITIONS, "learned" ones at most `maximum_positions` long; inner: feed-forward size, 0 for 4 · hidden_size;
+    causal: a position sees those before it and itself alone."""
 
     hidden_size: int = 128
     layers: int = 2
@@ -221,27 +252,48 @@ class TransformerConfig:
     positions: str = "sinusoidal"
     maximum_positions: int = 512
     activation: str = "gelu"
+    causal: bool = False
 
 
 class Transformer(Module):
-    """Self-attention blocks over vectors in their positions (E94–E99; Vaswani et al., 2017)."""
+    """Self-attention blocks over vectors in their positions (E94–E99; Vaswani et al., 2017); causal: Radford et al. (2018; E105)."""
 
     def __init__(self, input_size: int, config: TransformerConfig) -> None:
         super().__init__()
-        self.input_size = input_size
+        self.input_size, self.causal = input_size, config.causal
         self.project = nn.Identity() if input_size == config.hidden_size else nn.Linear(input_size, config.hidden_size)
         self.positions = make_positions(config.positions, size=config.hidden_size, length=config.maximum_positions)
         self.dropout = Dropout(config.layer_dropout)
         self.encoder = TransformerEncoder(
             layers=config.layers, size=config.hidden_size, heads=config.heads, inner=config.inner or 4 * config.hidden_size,
             dropout=config.layer_dropout, norm=config.norm, activation=config.activation, rotary=config.positions == "rotary",
+            causal=config.causal,
         )  # fmt: skip
         self.output_size = config.hidden_size
 
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        x = self.positions(self.project(_real(x, mask, self.input_size)))
-        hidden, mask = self.encoder(self.dropout(x), mask)
-        return hidden, mask
+        x = self.dropout(self.positions(self.project(_real(x, mask, self.input_size))))
+        if self.causal:
+            masks.check_prefix(mask)
+        # a causal row's padding stands behind all that is real, where nothing real looks: attention needs no mask, and its kernel is faster
+        hidden, _ = self.encoder(x, None if self.causal else mask)
+        return masks.zeroed(hidden, mask), mask
+
+    def begin(self, x: Tensor, room: int = 16) -> tuple[Tensor, Cache]:
+        """Rows from their start, x (N, T, D), causal -> (hidden (N, T, H), their keys and values, with room for so many)."""
+        placed = self.positions(self.project(x))
+        cache = Cache(len(self.encoder.blocks), len(x), placed, max(room, x.shape[1]))
+        return self.encoder.step(placed, cache), cache
+
+    def advance(self, x: Tensor, state: Cache) -> tuple[Tensor, Cache]:
+        """One vector a row, x (N, D), after those of the state, which is spent -> (hidden (N, H), state)."""
+        placed = self.positions(self.project(x)[:, None], state.length)
+        return self.encoder.step(placed, state)[:, 0], state
+
+    def reordered(self, state: Cache, rows: Tensor) -> Cache:
+        """The state of these rows; the one given is spent."""
+        state.reorder(rows)
+        return state
 
 
 ENCODERS: dict[str, tuple[type, type[Module]]] = {

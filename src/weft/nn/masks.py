@@ -16,6 +16,13 @@ def check(x: Tensor, mask: Tensor) -> None:
         raise ValueError(f"a mask is bool, True = real, not {mask.dtype}")
 
 
+def check_prefix(mask: Tensor) -> None:
+    """Raises ValueError where a row of the mask has holes: padding comes after all that is real. On the CPU alone, elsewhere looking would
+    mean waiting for the device."""
+    if mask.device.type == "cpu" and not torch.compiler.is_compiling() and (mask[:, 1:] > mask[:, :-1]).any():
+        raise ValueError("rows must be real first and padding after; this mask has holes")
+
+
 def zeroed(x: Tensor, mask: Tensor) -> Tensor:
     """x (B, T, D) with zeros where nothing is real; whatever stood there, NaN too, is gone."""
     return x.masked_fill(~mask.unsqueeze(-1), 0.0)

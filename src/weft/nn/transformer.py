@@ -41,6 +41,8 @@ class FeedForward(nn.Module):
 class Block(nn.Module):
     """What encoder and decoder blocks share: sub-layers, a residual around each, the norm after (post) or before it (pre)."""
 
+    attention: MultiHeadAttention
+
     def __init__(self, *, norm: str, dropout: float) -> None:
         super().__init__()
         if norm not in ("pre", "post"):
@@ -55,6 +57,15 @@ class Block(nn.Module):
 
     def drop(self, x: Tensor) -> Tensor:
         return drop(x, self.dropout) if self.training else x
+
+    def before(self, x: Tensor, cache: Cache, layer: int) -> Attended:
+        """Self-attention of the next tokens of each row, x (N, T', D), to themselves and those in the cache, where their keys and values
+        are put; several tokens only where it is empty.
+        """
+        queries, keys, values = (self.attention.split(part) for part in self.attention.input(x).chunk(3, -1))  # (N, H, T', d)
+        if self.attention.rotary:
+            queries, keys = rotated(queries, cache.length), rotated(keys, cache.length)
+        return self.attention.mix(queries, *cache.put(layer, keys, values), causal=x.shape[1] > 1)
 
 
 class EncoderBlock(Block):
@@ -86,6 +97,11 @@ class EncoderBlock(Block):
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """x (B, T, D), mask (B, T), or (B, T, T) for one a query, True is visible -> (B, T, D), meaningless at padding."""
         x = self.around(x, self.attention_norm, lambda y: self.attention(y, y, y, mask, self.causal).context)
+        return self.around(x, self.feed_forward_norm, self.feed_forward)
+
+    def step(self, x: Tensor, cache: Cache, layer: int) -> Tensor:
+        """The next tokens of each row, x (N, T', D), after those in the cache, of a causal block -> (N, T', D)."""
+        x = self.around(x, self.attention_norm, lambda y: self.before(y, cache, layer).context)
         return self.around(x, self.feed_forward_norm, self.feed_forward)
 
 
@@ -148,13 +164,6 @@ class DecoderBlock(Block):
         x = self.around(x, self.cross_norm, across)
         return self.around(x, self.feed_forward_norm, self.feed_forward), found[0] if found else None
 
-    def before(self, x: Tensor, cache: Cache, layer: int) -> Attended:
-        """Self-attention of one token a row to itself and those in the cache, where its key and value are put."""
-        queries, keys, values = (self.attention.split(part) for part in self.attention.input(x).chunk(3, -1))  # (N, H, 1, d)
-        if self.attention.rotary:
-            queries, keys = rotated(queries, cache.length), rotated(keys, cache.length)
-        return self.attention.mix(queries, *cache.put(layer, keys, values))
-
 
 def stacked(
     block: Callable[..., Block], layers: int, *, size: int, norm: str, epsilon: float = EPSILON, **options: Any
@@ -202,6 +211,17 @@ class TransformerEncoder(nn.Module):
         hidden = self.norm(x)
         return hidden if mask is None else masks.zeroed(hidden, mask), mask
 
+    def step(self, x: Tensor, cache: Cache) -> Tensor:
+        """The next tokens of each row, x (N, T', D), several only where the cache is empty -> (N, T', D), with causal blocks.
+
+        The same as the last positions of `forward` over all of them; their keys and values are added to the cache.
+        """
+        for layer, block in enumerate(self.blocks):
+            x = block.step(x, cache, layer)  # type: ignore[operator]
+        cache.advance(x.shape[1])
+        hidden: Tensor = self.norm(x)
+        return hidden
+
 
 class Source(NamedTuple):
     """A source as decoder blocks attend to it: each layer's keys and values (B, H, S, d), and which positions are real (B, S)."""
@@ -222,17 +242,18 @@ class Cache:
         self.length = 0
 
     def put(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Adds one token's (N, H, 1, d) of one layer -> those of all tokens (N, H, T, d). `advance` follows the last layer."""
-        if self.length == len(self.data):
+        """Adds the next tokens' (N, H, T', d) of one layer -> those of all tokens (N, H, T, d). `advance` follows the last layer."""
+        rows, heads, count = keys.shape[:3]
+        end = self.length + count
+        while end > len(self.data):
             self.data = torch.cat([self.data, torch.empty_like(self.data)])
-        heads = keys.shape[1]
         for place, part in enumerate((keys, values)):
-            self.data[self.length, layer, place] = part.flatten(1)
-        read = self.data[: self.length + 1, layer].view(self.length + 1, 2, len(keys), heads, -1)  # (T, 2, N, H, d)
+            self.data[self.length : end, layer, place] = part.permute(2, 0, 1, 3).flatten(2)
+        read = self.data[:end, layer].view(end, 2, rows, heads, -1)  # (T, 2, N, H, d)
         return read[:, 0].permute(1, 2, 0, 3), read[:, 1].permute(1, 2, 0, 3)
 
-    def advance(self) -> None:
-        self.length += 1
+    def advance(self, count: int = 1) -> None:
+        self.length += count
 
     def reorder(self, rows: Tensor) -> None:
         """These rows (N',), in this order."""
