@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from weft.errors import InputError
+    from weft.estimators.distillation import distill
     from weft.estimators.loading import load
+    from weft.estimators.sentence_encoder import SentenceEncoder
     from weft.estimators.tagger import Tagger
     from weft.estimators.text import TextClassifier, TextRegressor
     from weft.estimators.translator import Translator
@@ -15,7 +17,19 @@ if TYPE_CHECKING:
     from weft.vectors.methods import WordVectors
 
 __version__ = "0.1.0"
-__all__ = ["InputError", "KeyedVectors", "Tagger", "TextClassifier", "TextRegressor", "Translator", "WordVectors", "__version__", "load"]
+__all__ = [
+    "InputError",
+    "KeyedVectors",
+    "SentenceEncoder",
+    "Tagger",
+    "TextClassifier",
+    "TextRegressor",
+    "Translator",
+    "WordVectors",
+    "__version__",
+    "distill",
+    "load",
+]
 
 
 def __getattr__(name: str) -> Any:
@@ -31,10 +45,18 @@ def __getattr__(name: str) -> Any:
         from weft.vectors import methods
 
         return methods.WordVectors
+    if name == "distill":
+        from weft.estimators import distillation
+
+        return distillation.distill
     if name == "load":
         from weft.estimators import loading
 
         return loading.load
+    if name == "SentenceEncoder":
+        from weft.estimators import sentence_encoder
+
+        return sentence_encoder.SentenceEncoder
     if name == "Tagger":
         from weft.estimators import tagger
 
