@@ -10,6 +10,7 @@ form: Weston & Watkins, 1999.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
@@ -18,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from weft.errors import InputError
+from weft.errors import InputError, meant
 from weft.nn.crf import chain_loss
 
 IGNORED = -100
@@ -274,7 +275,7 @@ class TargetLoss:
 class NextToken:
     """−Σ_i log p(x_i | x_{<i}) of the tokens that count (E80), whose mean is the logarithm of the perplexity.
 
-    The model gives Scored. Two penalties, in training alone (Merity et al., 2018, section 4.5): activation · mean h̃², of the last layer's
+    The model gives Scored. Two penalties, where there is a gradient to take of them (Merity et al., 2018, section 4.5): activation · mean h̃², of the last layer's
     states after dropout; temporal · mean (h_t − h_{t−1})², of those before it. Each a term of its own where it is not 0.
     """
 
@@ -284,9 +285,9 @@ class NextToken:
     def __call__(self, model: Any, batch: Any) -> dict[str, Term]:
         found, counts = model(batch), self.counts(batch)
         terms = {"cross-entropy": Term(found.losses.sum(), counts["cross-entropy"])}
-        if model.training and self.activation:
+        if found.hidden.requires_grad and self.activation:
             terms["activation"] = Term(found.dropped.float().square().mean(-1).sum(), counts["activation"], self.activation)
-        if model.training and self.temporal:
+        if found.hidden.requires_grad and self.temporal:
             moved = (found.hidden[:, 1:] - found.hidden[:, :-1]).float().square().mean(-1).sum()
             terms["temporal"] = Term(moved, counts["temporal"], self.temporal)
         return terms
@@ -296,6 +297,98 @@ class NextToken:
         rows, length = batch.inputs.shape
         counted = float((_targets(batch) != IGNORED).sum())
         return {"cross-entropy": counted, "activation": float(rows * length), "temporal": float(rows * (length - 1))}
+
+
+@dataclass
+class Distillation:
+    """What a teacher says beside what labels say, α·τ²·CE(softmax(z_t/τ), softmax(z_s/τ)) + (1 − α)·labels (E110; Hinton et al., 2015).
+
+    logits (N, K): the teacher's, z_t, of every example by its number, `batch.source`. labels: the loss of the examples that have one;
+    a target that is IGNORED, or NaN, is none. share: α. on="logits": the squared error of the logits, Σ(z_s − z_t)²/K, in the place of
+    τ²·CE; it has no temperature (Ba & Caruana, 2014). several: labels do not exclude one another, and CE is the binary one of each.
+    vectors (N, H): the model gives (logits, vectors (B, H)), and the squared error of these is a third term of weight `following` (Romero
+    et al., 2015). Means are taken over rows (over entries, of several labels, logits and vectors), those of labels over what has one.
+    Raises InputError for numbers that cannot be.
+    """
+
+    labels: Loss
+    logits: Tensor = field(repr=False)
+    temperature: float = 2.0
+    share: float = 0.9
+    on: str = "probabilities"
+    several: bool = False
+    vectors: Tensor | None = field(default=None, repr=False)
+    following: float = 0.0
+    digest: str = field(default="", init=False)  # of what the teacher said: another teacher's is another loss
+
+    def __post_init__(self) -> None:
+        check_distillation(self.temperature, self.share, self.on, self.following)
+        told = [self.logits] if self.vectors is None else [self.logits, self.vectors]
+        self.digest = hashlib.sha256(b"".join(part.numpy().tobytes() for part in told)).hexdigest()
+
+    def __call__(self, model: Any, batch: Any) -> dict[str, Term]:
+        outputs, counts = model(batch), self.counts(batch)
+        logits = _widened(outputs if self.vectors is None else outputs[0])
+        terms = {"teacher": Term(self._imitated(logits, self._of(self.logits, batch)), counts["teacher"], self.share)}
+        known = self._labelled(batch)
+        for name, term in self.labels(lambda _: logits[known], _Targets(batch.targets[known])).items():
+            terms[name] = Term(term.total, term.count, (1 - self.share) * term.weight)
+        if self.vectors is not None:
+            far = (outputs[1].float() - self._of(self.vectors, batch)).square().sum()
+            terms["vectors"] = Term(far, counts["vectors"], self.following)
+        return terms
+
+    def counts(self, batch: Any) -> dict[str, float]:
+        """What each term is divided by."""
+        rows, classes = len(batch.targets), self.logits.shape[1]
+        entries = self.several or self.on == "logits"
+        counts = {"teacher": float(rows * classes if entries else rows)}
+        counts |= self.labels.counts(_Targets(batch.targets[self._labelled(batch)]))
+        return counts if self.vectors is None else {**counts, "vectors": float(rows * self.vectors.shape[1])}
+
+    def _imitated(self, student: Tensor, teacher: Tensor) -> Tensor:
+        _check_same(student, teacher)
+        if self.on == "logits":
+            return (student - teacher).square().sum()
+        heat = self.temperature
+        if self.several:
+            soft = F.binary_cross_entropy_with_logits(student / heat, (teacher / heat).sigmoid(), reduction="sum")
+        else:
+            soft = F.cross_entropy(student / heat, (teacher / heat).softmax(-1), reduction="sum")
+        return heat**2 * soft
+
+    @staticmethod
+    def _of(told: Tensor, batch: Any) -> Tensor:
+        """What was told of the examples of a batch, where its targets are."""
+        return told[batch.source.to(told.device)].to(batch.targets.device)
+
+    @staticmethod
+    def _labelled(batch: Any) -> Tensor:
+        targets = _targets(batch)
+        known = ~targets.isnan() if targets.is_floating_point() else targets != IGNORED
+        return known.reshape(len(known), -1).all(1)
+
+
+@dataclass
+class _Targets:
+    """A batch of which only the targets are asked."""
+
+    targets: Tensor
+
+
+IMITATED = ("probabilities", "logits")
+
+
+def check_distillation(temperature: float, share: float, on: str, following: float) -> None:
+    """Raises InputError for settings of a Distillation that cannot be."""
+    if not 0 < temperature < float("inf"):
+        raise InputError(f"must be above 0, not {temperature}", "temperature")
+    if not 0 <= share <= 1:
+        raise InputError(f"must be from 0, labels alone, to 1, the teacher alone, not {share}", "share")
+    if on not in IMITATED:
+        raise InputError(f"there is no {on!r}{meant(on, IMITATED)}; there are {', '.join(IMITATED)}", "on")
+    if not 0 <= following < float("inf"):
+        raise InputError(f"must be finite and not negative, not {following}", "vectors")
 
 
 LOSSES: Mapping[str, type[CrossEntropy | BinaryCrossEntropy | SquaredError | Hinge]] = {

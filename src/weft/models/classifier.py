@@ -61,16 +61,21 @@ class Classifier(Module):
             embedding_std=config.embedding_std, sparse=config.sparse, vectors_mode=config.vectors_mode,
         )  # fmt: skip
         self.pooling = Pooling(kind=config.pooling, size=self.encoder.output_size, k=config.k, regions=config.regions, passes=config.passes)
-        self.head = _head(self.pooling.output_size * (4 if config.pair else 1), config)
+        self.vector_size = self.pooling.output_size * (4 if config.pair else 1)
+        self.head = _head(self.vector_size, config)
 
     def forward(self, batch: Batch) -> Tensor:
+        return self.head(self.vector(batch))
+
+    def vector(self, batch: Batch) -> Tensor:
+        """What the head reads, (B, P); of a pair both vectors, joined, (B, 4P)."""
         vector = self.encode(batch)
         if self.config.pair:
             if batch.pair is None:
                 raise ValueError("this model compares two texts, but the batch holds one")
             other = self.encode(batch.pair)
             vector = torch.cat([vector, other, (vector - other).abs(), vector * other], dim=-1)
-        return self.head(vector)
+        return vector
 
     def encode(self, batch: Batch) -> Tensor:
         """The pooled vector of each text, (B, P)."""

@@ -1,0 +1,1 @@
+"""Ways to train that are more than a loss and a schedule."""
