@@ -170,7 +170,8 @@ def test_penalties_on_states():
     steps = (found.hidden[:, 1:] - found.hidden[:, :-1]) ** 2
     assert terms["temporal"].value.item() == pytest.approx(float(steps.detach().mean()), rel=1e-5)
     assert (terms["activation"].weight, terms["temporal"].weight) == (2.0, 1.5)
-    assert set(NextToken(2.0, 1.5)(model.eval(), batch)) == {"cross-entropy"}
+    with torch.inference_mode():
+        assert set(NextToken(2.0, 1.5)(model.eval(), batch)) == {"cross-entropy"}
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)

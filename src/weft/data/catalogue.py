@@ -282,6 +282,30 @@ DATASETS: Mapping[str, Dataset] = {
         {},
         (Folder({**MULTI30K, "test": FLICKR["2017"]}, text=1, label=2),),
     ),
+    "tinyshakespeare": Dataset(
+        "Plays of Shakespeare, a million characters (Karpathy, 2015): the last tenth is development data, as usual",
+        "language-model",
+        "text in the public domain; none stated for the compilation",
+        {"all": 1},
+        {},
+        (Folder({"all": ("tinyshakespeare/input.txt.gz", "13125fe8f49092165d7d489e3944db52d1ba546e64a60080cc9523bcd0c5e46a")}),),
+    ),
+    "wikitext2": Dataset(
+        "Articles of Wikipedia, two million words, tokenised, rare ones as <unk> (WikiText-2; Merity et al., 2017)",
+        "language-model",
+        "CC BY-SA 3.0",
+        {"train": 1, "dev": 1, "test": 1},
+        {},
+        (
+            Folder(
+                {
+                    "train": ("wikitext2/train.txt.gz", "fc9790d81cb8f08d3cfc5765fc8e67dcf8fe00845c1365914b81da130bbd79ce"),
+                    "dev": ("wikitext2/valid.txt.gz", "3cdd8cb5bb349a05840c7c3bef9578d90d64df77e27e0c25c033ba9342757ee3"),
+                    "test": ("wikitext2/test.txt.gz", "688887879b4b526692cb2e423a516dcc5f6584a01fd3f33a8e164fbed2de8090"),
+                }
+            ),
+        ),
+    ),
     "cmudict": Dataset(
         "English words → their phonemes, 39, without stress (CMU Pronouncing Dictionary)",
         "translation",

@@ -18,9 +18,10 @@ from typing import Any
 from weft.data.catalogue import DATASETS, Dataset, Dictionary, Folder, Hub, HubPart, Package
 from weft.data.columns import SOURCE, TARGET
 from weft.data.conll import read_tagged
-from weft.data.examples import TAGGED, Example, Splits, Table, one_target_each, split_table
+from weft.data.examples import RAW, TAGGED, Example, Splits, Table, one_target_each, split_table
 from weft.data.formats import long_fields
 from weft.data.pronunciations import read_pronunciations
+from weft.data.raw import read_raw, split_raw
 from weft.data.readers import read
 from weft.errors import InputError, MissingExtra
 from weft.files import atomic_write, cache_folder, fetch_package, open_member, sha256, write_manifest
@@ -57,6 +58,9 @@ def load(name: str) -> Splits:
     """
     parts = tables(name)
     dataset, whole = DATASETS[name], parts.get("all")
+    if whole is not None and dataset.task in RAW:
+        log.info("%s has no published split: the last %.0f %% are development data", name, 100 * dataset.share)
+        return split_raw(whole, dev=dataset.share, test=0.0)
     if whole is not None:
         by = "source" if dataset.task == "translation" else "label"
         sizes = ":".join(f"{100 * part:.0f}" for part in (1 - 2 * dataset.share, dataset.share, dataset.share))
@@ -177,6 +181,9 @@ def _read_folder(root: Path, folder: Folder, name: str, dataset: Dataset) -> dic
     for part, (path, _) in folder.files.items():
         if isinstance(folder, Dictionary):
             parts[part] = replace(read_pronunciations(root / path, stress=folder.stress), name=name)
+            continue
+        if dataset.task in RAW:
+            parts[part] = replace(read_raw(root / path), name=name if part == "all" else f"{name} ({part})")
             continue
         if dataset.task in TAGGED:
             found = read_tagged(root / path, column=folder.label, text_column=folder.text, task=dataset.task, labelled=True, aloud=False)

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 from weft.errors import InputError
 
 Label = str | tuple[str, ...] | float | None
-TASKS = ("classification", "multi-label", "regression", "translation", "tagging", "spans")
+TASKS = ("classification", "multi-label", "regression", "translation", "tagging", "spans", "language-model")
+RAW = ("language-model",)  # texts that need no label
 TAGGED = ("tagging", "spans")  # a label a token: any at all, or spans in the BIO scheme
 
 

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from weft.data.columns import is_number
-from weft.data.examples import TAGGED, TASKS, Label
+from weft.data.examples import RAW, TAGGED, TASKS, Label
 from weft.errors import InputError
 
 SEPARATORS = "|;,"
-TEXT_TASKS = tuple(task for task in TASKS if task not in TAGGED)  # a label a text
+TEXT_TASKS = tuple(task for task in TASKS if task not in TAGGED + RAW)  # a label a text
 TEXT_KINDS = {**{task: task for task in TEXT_TASKS}, "translate": "translation"}  # what callers may say → the task
 FEW_INTEGERS = 20  # as many different whole numbers are classes however few the rows
 FEW_FRACTIONS = 10  # as many different fractions are classes (half stars), where each comes twice on average
@@ -24,7 +24,10 @@ FEW_FRACTIONS = 10  # as many different fractions are classes (half stars), wher
 def no_such_task(task: str) -> InputError:
     """The refusal of a task, with those that there are, as the command line spells them."""
     names = ", ".join("translate" if one == "translation" else one for one in TEXT_TASKS)
-    return InputError(f"there is no task {task!r}; it is one of {names}, or tag or spans for a word a line", "--task")
+    return InputError(
+        f"there is no task {task!r}; it is one of {names}, tag or spans for a word a line, or language-model for text without labels",
+        "--task",
+    )
 
 
 def settle(cells: Sequence[Any], lines: Sequence[int], task: str | None, name: str) -> tuple[list[Label], str, list[str]]:

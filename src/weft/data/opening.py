@@ -10,8 +10,9 @@ from typing import Any
 from weft.data import datasets
 from weft.data.catalogue import DATASETS
 from weft.data.conll import KINDS, is_tagged, read_tagged, read_tagged_like
-from weft.data.examples import TAGGED, Splits, Table, check_trainable, split_table
+from weft.data.examples import RAW, TAGGED, Splits, Table, check_trainable, split_table
 from weft.data.labels import TEXT_KINDS
+from weft.data.raw import read_raw, split_raw
 from weft.data.readers import read, read_like
 from weft.errors import InputError
 
@@ -43,6 +44,8 @@ def open_splits(
         return splits, f"the named dataset's: {_sizes(splits)}"
     if not Path(data).exists() and data != "-":
         raise InputError(f"no such file, and no such dataset; the datasets are {', '.join(DATASETS)}", data)
+    if columns.get("task") in RAW:
+        return _open_raw(data, valid, test, dev_share, test_share, columns)
     whole = _read(data, labelled=True, **columns)
     check_trainable(whole)
     like = read_tagged_like if whole.task in TAGGED else read_like
@@ -61,6 +64,28 @@ def open_splits(
     note = f"{parts} split off {Path(data).name} at random, by {by}, seed {seed}: {_sizes(splits)}"
     log.info("%s", note)
     return splits, note
+
+
+def _open_raw(
+    data: str, valid: str | None, test: str | None, dev_share: float, test_share: float, columns: Mapping[str, Any]
+) -> tuple[Splits, str]:
+    """As `open_splits`, of text without labels: what is not given is cut off the end."""
+    _check_raw(columns)
+    whole = read_raw(data, text_column=columns.get("text_column"))
+    given = [None if path is None else read_raw(path, text_column=columns.get("text_column")) for path in (valid, test)]
+    dev, last = (0.0 if there is not None else share for there, share in zip(given, (dev_share, test_share), strict=True))
+    splits = split_raw(whole, dev=dev, test=last) if dev or last else Splits(whole, _there(given[0]), given[1])
+    splits = Splits(splits.train, given[0] or splits.dev, given[1] or splits.test)
+    parts = " and ".join(f"{name} ({share:.0%})" for name, share in (("dev", dev), ("test", last)) if share)
+    note = f"{parts} cut off the end of {Path(data).name}" if parts else "files given"
+    log.info("%s", note)
+    return splits, note
+
+
+def _check_raw(columns: Mapping[str, Any]) -> None:
+    """Raises InputError for a column that text without labels has not."""
+    if wrong := next((name for name in ("pair_column", "label_column", "column") if columns.get(name) is not None), None):
+        raise InputError("has no meaning for a language model, which reads texts alone", f"--{wrong.replace('_', '-')}")
 
 
 def tagged(path: str, *, labelled: bool, **columns: Any) -> bool:
@@ -92,6 +117,9 @@ def open_as_trained(path: str, columns: Mapping[str, str], *, labelled: bool = F
     task (as a rule the model's): tagging or spans reads what looks like tagged sentences so, and, where they need no labels, all else as
     raw text; another task never reads tagged sentences.
     """
+    if given.get("task") in RAW:
+        _check_raw(given)
+        return read_raw(path, text_column=given.get("text_column"))
     if given.get("task") in KINDS and not tagged(path, labelled=labelled, **given):
         return read(path, labelled=False, **{option: value for option, value in given.items() if option in OF_TEXTS[:-1]})
     known: dict[str, Any] = {f"{role}_column": _number(name) for role, name in columns.items() if role != "label" or labelled}

@@ -15,7 +15,7 @@ from weft.errors import InputError
 log = logging.getLogger("weft")
 MAIN_METRIC = {
     "classification": "accuracy", "multi-label": "micro_f1", "regression": "r2", "tagging": "accuracy", "spans": "span_f1",
-    "translation": "bleu",
+    "translation": "bleu", "language-model": "perplexity",
 }  # fmt: skip
 
 

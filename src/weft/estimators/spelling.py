@@ -1,0 +1,99 @@
+"""Texts ↔ rows of ids as a language model has them: one tokenizer, the end symbol, and whether every line is a text by itself."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Self
+
+import numpy as np
+
+from weft.data.tokenizers import TOKENIZERS, Tokenizer, tokenizer_from_dict, train_tokenizer
+from weft.data.vocabulary import UNKNOWN
+from weft.errors import InputError
+
+log = logging.getLogger("weft")
+KEEP_LINES = ("characters", "bytes", "bpe")  # kinds whose tokens tell where a line ends
+HALF = "\ufffd"  # what the first bytes of a character look like until the last is there
+
+
+class Spelling:
+    """texts → rows of ids, `end` after each (it is no part of a row); ids → text.
+
+    lines: every line is a text that ends with the symbol, as word-level models have it (an empty one too); else a text is one row and its
+    line ends are tokens of it.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, lines: bool) -> None:
+        self.tokenizer, self.lines = tokenizer, lines
+        self.end = tokenizer.size
+
+    @classmethod
+    def learnt(cls, settings: Mapping[str, Any], texts: Sequence[str]) -> Self:
+        """A tokenizer of the settings' kind, trained on texts. lines None: where the kind's tokens would not tell lines apart.
+
+        Raises InputError for hashed tokens, which cannot be turned back into a text, and for lines that neither tells.
+        """
+        kind = settings["tokenizer"]
+        if kind == "hashing":
+            raise InputError("hashed ids cannot be turned back into a text; another kind for a language model", "tokenizer")
+        lines = kind not in KEEP_LINES if settings["lines"] is None else settings["lines"]
+        takes = inspect.signature(TOKENIZERS[kind].train).parameters
+        given = {name: settings[name] for name in ("lowercase", "minimum_count", "maximum_size", "pattern")}
+        chosen = {name: value for name, value in given.items() if value is not None and (value or name in takes)}
+        return cls(train_tokenizer(kind, [line for text in texts for line in lines_of(text)] if lines else texts, **chosen), lines)
+
+    @property
+    def size(self) -> int:
+        """How many ids there are, the end's too."""
+        return self.end + 1
+
+    def rows(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """The ids of each text, or of each line; tokens that the vocabulary does not know are counted aloud."""
+        rows = self.tokenizer.encode_ids([line for text in texts for line in lines_of(text)] if self.lines else texts)
+        unknown, count = sum(int((row == UNKNOWN).sum()) for row in rows), sum(map(len, rows))
+        if unknown and self.tokenizer.kind != "whitespace":  # a tokenised corpus has its own word for them
+            log.warning("%d of %d tokens are unknown to the vocabulary, and count as one that is easily foretold", unknown, count)
+        return rows
+
+    def words(self, texts: Sequence[str]) -> int:
+        """What is between blanks, and the ends of lines: what a loss is shared out over whatever the tokens are."""
+        return sum(len(text.split()) + len(lines_of(text)) for text in texts)
+
+    def prompt(self, text: str) -> np.ndarray:
+        """What stands before what is to come: the end of what was before, and the prompt, ends of lines within it where lines are texts."""
+        rows = self.tokenizer.encode_ids(text.split("\n") if self.lines else [text])
+        symbol = np.array([self.end], np.int64)
+        return np.concatenate([part for row in rows for part in (symbol, row.astype(np.int64))])
+
+    def text(self, ids: Iterable[int]) -> str:
+        """The text of ids, lines apart where an end stands."""
+        lines: list[list[int]] = [[]]
+        for number in ids:
+            if number == self.end:
+                lines.append([])
+            else:
+                lines[-1].append(number)
+        return "\n".join(self.tokenizer.decode(line) for line in lines)
+
+    def after(self, prompt: np.ndarray, ids: Sequence[int], *, whole: bool = True) -> str:
+        """The text that ids add to a prompt's. whole False: more is to come, so the beginning of a character is left out."""
+        before = self.text(prompt[1:].tolist())
+        found = self.text([*prompt[1:].tolist(), *ids])[len(before) :]
+        return found if whole else found.rstrip(HALF)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What `from_dict` needs, as JSON can hold it."""
+        return {"tokenizer": self.tokenizer.to_dict(), "lines": self.lines}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """What `to_dict` described."""
+        return cls(tokenizer_from_dict(data["tokenizer"]), bool(data["lines"]))
+
+
+def lines_of(text: str) -> list[str]:
+    """The lines of a text, without their ends; what stands after the last end is one where it is not empty."""
+    lines = text.split("\n")
+    return lines[:-1] if not lines[-1] else lines
