@@ -391,6 +391,38 @@ def check_distillation(temperature: float, share: float, on: str, following: flo
         raise InputError(f"must be finite and not negative, not {following}", "vectors")
 
 
+@dataclass
+class PretrainingLoss:
+    """BERT's two objectives (E102, E103): "masked", −log p of each token that is asked for, and "next", of whether B follows A.
+
+    The model gives PretrainingOutputs; targets as of models.pretraining. Each is divided by what it counts, tokens and pairs; with reduction="sum"
+    both by the rows, so that a row's loss is the sum of its terms: three where two tokens are hidden. A batch in which nothing is asked, or
+    no row has two texts, has a term of 0.
+    """
+
+    reduction: str = "mean"
+
+    def __post_init__(self) -> None:
+        if self.reduction not in ("mean", "sum"):
+            raise InputError(f"must be 'mean' or 'sum', not {self.reduction!r}", "reduction")
+
+    def __call__(self, model: Any, batch: Any) -> dict[str, Term]:
+        found, counts = model(batch), self.counts(batch)
+        terms = {"masked": Term(F.cross_entropy(_widened(found.logits), found.tokens, reduction="sum"), counts["masked"])}
+        if found.following is not None:
+            labels = _targets(batch)[:, 0]
+            total = F.cross_entropy(_widened(found.following), labels, reduction="sum", ignore_index=IGNORED)
+            terms["next"] = Term(total, counts["next"])
+        return terms
+
+    def counts(self, batch: Any) -> dict[str, float]:
+        """The tokens and the pairs that are asked for; or the rows."""
+        targets = _targets(batch)
+        if self.reduction == "sum":
+            return dict.fromkeys(("masked", "next"), float(len(targets)))
+        return {"masked": float((targets[:, 1:] != IGNORED).sum()), "next": float((targets[:, 0] != IGNORED).sum())}
+
+
 LOSSES: Mapping[str, type[CrossEntropy | BinaryCrossEntropy | SquaredError | Hinge]] = {
     "cross-entropy": CrossEntropy,
     "binary": BinaryCrossEntropy,
