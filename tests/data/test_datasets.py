@@ -75,6 +75,9 @@ def test_the_published_files(name):
             FIRST[name],
             "Ein kleines Mädchen klettert in ein Spielhaus aus Holz.",
         )
+    if DATASETS[name].task == "language-model":
+        _check_raw(name, parts, load(name))
+        return
     if name.startswith("cmudict"):
         _check_cmudict(name, parts["all"], load(name))
         return
@@ -93,6 +96,20 @@ def test_the_published_files(name):
         assert not {text.lower() for text in splits.train.texts} & {text.lower() for text in splits.dev.texts}
         # identical texts move together, so that a side may be an example short
         assert abs(len(splits.dev) - 0.1 * len(parts.get("train", parts.get("all")))) < 2
+
+
+def _check_raw(name, parts, splits):
+    """Published counts: of words and ends of lines; of characters, the usual split at nine tenths of them."""
+    (train,), (dev,) = splits.train.texts, splits.dev.texts
+    if name == "wikitext2":
+        counts = {part: sum(len(line.split()) + 1 for line in table.texts[0].splitlines()) for part, table in parts.items()}
+        assert counts == {"train": 2088628, "dev": 217646, "test": 245569}
+        words = set(train.split())
+        assert len(words) + 1 == 33278 and "<unk>" in words and splits.test.texts == parts["test"].texts
+    else:
+        (whole,) = parts["all"].texts
+        assert (len(whole), len(set(whole)), whole.count("\n")) == (1115394, 65, 40000)
+        assert (train, dev) == (whole[: int(0.9 * len(whole))], whole[int(0.9 * len(whole)) :]) and splits.test is None
 
 
 def _check_cmudict(name, whole, splits):

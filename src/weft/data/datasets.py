@@ -183,7 +183,7 @@ def _read_folder(root: Path, folder: Folder, name: str, dataset: Dataset) -> dic
             parts[part] = replace(read_pronunciations(root / path, stress=folder.stress), name=name)
             continue
         if dataset.task in RAW:
-            parts[part] = replace(read_raw(root / path), name=name if part == "all" else f"{name} ({part})")
+            parts[part] = replace(read_raw(root / path, aloud=False), name=name if part == "all" else f"{name} ({part})")
             continue
         if dataset.task in TAGGED:
             found = read_tagged(root / path, column=folder.label, text_column=folder.text, task=dataset.task, labelled=True, aloud=False)

@@ -18,12 +18,12 @@ from weft.errors import InputError
 log = logging.getLogger("weft")
 
 
-def read_raw(path: str | os.PathLike[str], *, text_column: str | int | None = None) -> Table:
+def read_raw(path: str | os.PathLike[str], *, text_column: str | int | None = None, aloud: bool = True) -> Table:
     """The texts of a file. Raises InputError where there is nothing but blanks, and for a column of a file that has none."""
     source = Source(path)
     suffix = next((one.lower() for one in reversed(source.path.suffixes) if one.lower() != ".gz"), "")
     if text_column is not None or suffix in SUFFIXES:
-        found = read(path, text_column=text_column, labelled=False)
+        found = read(path, text_column=text_column, labelled=False, aloud=aloud)
         columns = {role: name for role, name in found.columns.items() if role == "text"}
         table = replace(found, task=RAW[0], columns=columns, examples=[Example(one.text, line=one.line) for one in found.examples])
     else:
@@ -31,7 +31,8 @@ def read_raw(path: str | os.PathLike[str], *, text_column: str | int | None = No
     if not any(text.strip() for text in table.texts):
         raise InputError("there is no text in it", source.name)
     size = sum(map(len, table.texts))
-    log.info("%s: %s, %s in all", source.name, count_of(len(table), "text"), count_of(size, "character"))
+    level = logging.INFO if aloud else logging.DEBUG
+    log.log(level, "%s: %s, %s in all", source.name, count_of(len(table), "text"), count_of(size, "character"))
     return table
 
 
