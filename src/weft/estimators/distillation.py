@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from weft.data.examples import Splits
 from weft.errors import InputError
 from weft.estimators.engine import Budget
 from weft.estimators.inputs import Labelled, hold_out, labelled, split_pairs
@@ -18,7 +19,12 @@ from weft.estimators.loading import load
 from weft.estimators.network import Examples, Network
 from weft.estimators.scoring import MAIN_METRIC
 from weft.estimators.text import TextClassifier
+from weft.estimators.training import labels_of, progress, texts_of
+from weft.files import plain, write_json
 from weft.losses import IGNORED, Distillation, Loss
+from weft.saving import CHECKPOINT, check_folder
+from weft.training import distributed
+from weft.training.checkpoint import remove_checkpoint
 from weft.training.loop import History
 from weft.training.recipes.distillation import Follower, Lessons, Recipe, lessons_of
 
@@ -89,8 +95,8 @@ def distill(
     else:
         held = None if validation is None else pupil._given_validation(validation)
     whole = _joined(pupil, given, unlabelled, labels is not None)
-    engine = _engine(pupil, recipe, _lessons(teacher, whole, recipe))
-    pupil.engine_ = engine
+    pupil.engine_ = engine = _engine(pupil, recipe)
+    engine.lessons = _lessons(teacher, whole, recipe)
     pupil.history_ = engine.fit(
         whole, None if held is None else pupil._examples(held), Budget(pupil.steps, pupil.epochs, pupil.minutes),
         checkpoint=None if checkpoint is None else Path(checkpoint), resume=resume, callbacks=callbacks,
@@ -162,10 +168,10 @@ def _lessons(teacher: TextClassifier, data: Examples, recipe: Recipe) -> Lessons
     return lessons
 
 
-def _engine(pupil: TextClassifier, recipe: Recipe, lessons: Lessons) -> StudentNetwork:
+def _engine(pupil: TextClassifier, recipe: Recipe) -> StudentNetwork:
     settings = pupil._settings(pupil._rung())
     engine = StudentNetwork(pupil.task_, pupil._outputs(), settings, pupil._compute(), pupil.seed_, pupil._vectors(settings))
-    engine.recipe, engine.lessons = recipe, lessons
+    engine.recipe = recipe
     return engine
 
 
@@ -202,3 +208,69 @@ def compared(portraits: list[dict[str, Any]], task: str) -> dict[str, Any]:
         "speed_up": student["texts_per_second"] / teacher["texts_per_second"],
         "smaller": teacher["bytes"] / max(student["bytes"], 1),
     }  # fmt: skip
+
+
+def distill_folder(
+    splits: Splits,
+    unlabelled: list[Any],
+    folder: Path,
+    *,
+    teacher: TextClassifier,
+    student: str,
+    settings: dict[str, Any],
+    data: str,
+    recipe: dict[str, Any],
+    alone: bool = False,
+    resume: bool = False,
+    console: Any = None,
+    **options: Any,
+) -> dict[str, Any] | None:
+    """Teaches a student on splits.train and the unlabelled texts, chosen by splits.dev, and writes its folder; returns the report.
+
+    The report, on test where there is one, else on dev, is distillation.json in the folder. alone: the same student is trained on the
+    labels, too, without the teacher, for the report. recipe: of `distill`; options: the student's own. As in `train_folder` there is a
+    checkpoint while the student trains, and under torchrun the main process alone writes and answers.
+    """
+    check_folder(folder)
+    pupil = TextClassifier(student, settings or None, **options)
+    pupil.columns_ = dict(splits.train.columns)
+    checkpoint = folder / CHECKPOINT
+    labels = {name: labels_of(teacher, part) for name, part in (("train", splits.train), ("dev", splits.dev))}
+    validation = (texts_of(splits.dev), labels["dev"]) if len(splits.dev) else None
+    with distributed.process_group(pupil._compute().device):
+        main = distributed.is_main()
+        if main:
+            folder.mkdir(parents=True, exist_ok=True)
+        if resume and not checkpoint.exists():
+            log.warning("%s holds no checkpoint: training starts at the beginning", folder)
+        with progress(student, console if main else None) as bar:
+            distill(
+                teacher, pupil, texts_of(splits.train), labels["train"], unlabelled=unlabelled, validation=validation,
+                checkpoint=checkpoint, resume=resume, callbacks=[] if bar is None else [bar], **recipe,
+            )  # fmt: skip
+        without = None
+        if alone:
+            with progress(f"{student} alone", console if main else None) as bar:
+                without = TextClassifier(student, settings or None, **options)
+                without.fit(texts_of(splits.train), labels["train"], validation, callbacks=[] if bar is None else [bar])
+        if not main:
+            return None
+        data += f"; {len(unlabelled)} texts without labels; taught by {teacher.model}"
+        report = _write(pupil, teacher, without, splits, folder, data)
+        remove_checkpoint(checkpoint)
+        return report
+
+
+def _write(
+    pupil: TextClassifier, teacher: TextClassifier, without: TextClassifier | None, splits: Splits, folder: Path, data: str
+) -> dict[str, Any]:
+    """The folder: its metrics.json says the same of every run; what was timed is in distillation.json."""
+    split, table = ("test", splits.test) if splits.test is not None else ("dev", splits.dev)
+    texts, labels = texts_of(table), labels_of(teacher, table)
+    sides = [("teacher", teacher), *([] if without is None else [("student alone", without)]), ("student distilled", pupil)]
+    portraits = [portrait(what, model, texts, labels) for what, model in sides]
+    report = {"split": split, "examples": len(table), **compared(portraits, pupil.task_)}
+    others = {one["what"]: one["metrics"] for one in portraits[:-1]}
+    pupil.save(folder, metrics={"split": split, "examples": len(table), split: portraits[-1]["metrics"], "others": others}, data=data)
+    write_json(folder / "distillation.json", plain(report))
+    return report

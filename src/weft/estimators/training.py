@@ -97,7 +97,7 @@ def train_folder(
                 log.warning("%s holds the checkpoint of an interrupted run; --resume would have gone on from it", folder)
         if resume and not checkpoint.exists():
             log.warning("%s holds no checkpoint: training starts at the beginning", folder)
-        with _bar(model, console if main else None) as bar:
+        with progress(model, console if main else None) as bar:
             validation = (texts_of(splits.dev), targets_of(splits.dev)) if len(splits.dev) else None
             estimator.fit(
                 texts_of(splits.train), targets_of(splits.train), validation,
@@ -110,7 +110,8 @@ def train_folder(
         return record
 
 
-def _bar(title: str, console: Any) -> Any:
+def progress(title: str, console: Any) -> Any:
+    """A context in which there is a progress bar to call after every step, or None where nobody looks on."""
     if console is None or not console.is_terminal:
         return nullcontext()
     from weft.training.callbacks import ProgressBar
