@@ -13,6 +13,7 @@ import torch
 
 from weft.data import datasets
 from weft.data.examples import Example, Splits, Table
+from weft.estimators.text import TextClassifier
 from weft.files import read_json
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
@@ -294,3 +295,25 @@ def test_sequence_to_sequence_beside_joeynmt_and_marian_from_arguments_to_json(s
     assert list(losses) == ["weft", "joeynmt", "marian"] and list(losses.values()) == pytest.approx([losses["weft"]] * 3, rel=1e-5)
     assert results["versions"]["joeynmt"]["joeynmt"] == "2.3.0" and [row["what"] for row in results["startup"]] == ["start-up: imports"] * 2
     assert "| training, fp32 | tokens/s |" in printed
+
+
+def test_distillation_from_arguments_to_json(monkeypatch, tmp_path, capsys):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    distillation = importlib.import_module("distillation")
+    monkeypatch.setattr(datasets, "tables", lambda name: {"train": table(200, 0), "dev": table(40, 1), "test": table(40, 2)})
+    monkeypatch.setattr(distillation, "settings_of", lambda model: {"embedding_size": 8, "filters": 4})
+    arguments = ["--quick", "--teacher", "gru", "--students", "cnn", "--threads", "1", "--out", str(tmp_path)]
+    try:
+        monkeypatch.setattr(sys, "argv", ["distillation.py", *arguments, "--seeds", "2"])
+        distillation.main()
+        monkeypatch.setattr(TextClassifier, "fit", None)  # what is there is not trained again
+        monkeypatch.setattr(sys, "argv", ["distillation.py", *arguments, "--seeds", "1", "--test"])
+        distillation.main()
+    finally:
+        for name in ("distillation", "accuracy", "sides"):
+            sys.modules.pop(name, None)
+    results, printed = read_json(tmp_path / "distillation.json"), capsys.readouterr().out
+    assert [(row["what"], row["model"]) for row in results["runs"]] == [("teacher", "gru"), ("alone", "cnn"), ("distilled", "cnn")]
+    assert all(0 <= row["test"] <= 1 and row["bytes"] > 0 for row in results["runs"])
+    assert [row["what"] for row in results["speed"]] == [f"cnn, fp32, beside gru in {kind}" for kind in ("fp32", "bf16")]
+    assert "| distilled | cnn |" in printed and len(list((tmp_path / "models").iterdir())) == 6
