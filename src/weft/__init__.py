@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from weft.errors import InputError
     from weft.estimators.distillation import distill
+    from weft.estimators.language_model import LanguageModel
     from weft.estimators.loading import load
     from weft.estimators.sentence_encoder import SentenceEncoder
     from weft.estimators.tagger import Tagger
@@ -20,6 +21,7 @@ __version__ = "0.1.0"
 __all__ = [
     "InputError",
     "KeyedVectors",
+    "LanguageModel",
     "SentenceEncoder",
     "Tagger",
     "TextClassifier",
@@ -53,6 +55,10 @@ def __getattr__(name: str) -> Any:
         from weft.estimators import loading
 
         return loading.load
+    if name == "LanguageModel":
+        from weft.estimators import language_model
+
+        return language_model.LanguageModel
     if name == "SentenceEncoder":
         from weft.estimators import sentence_encoder
 

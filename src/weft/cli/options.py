@@ -24,7 +24,9 @@ Column = Annotated[
 ]
 Task = Annotated[
     str | None,
-    typer.Option(help="classification, multi-label, regression, translate, tag (a tag a word) or spans. Guessed, and said, if not given."),
+    typer.Option(
+        help="classification, multi-label, regression, translate, tag (a tag a word), spans, language-model. Guessed if not given."
+    ),
 ]
 Valid = Annotated[str | None, typer.Option(metavar="FILE", help="Development data; without it a tenth of DATA is split off.")]
 Test = Annotated[str | None, typer.Option(metavar="FILE", help="Test data, looked at once, at the end.")]

@@ -11,7 +11,7 @@ import typer
 
 from weft.cli import options, searching
 from weft.cli.output import console, metrics_table, print_json
-from weft.data.examples import TAGGED
+from weft.data.examples import RAW, TAGGED
 from weft.errors import InputError, meant
 from weft.estimators.rungs import LADDERS, PAIRS, ladder
 
@@ -23,7 +23,9 @@ def train(
     out: Annotated[Path, typer.Option(metavar="DIR", help="The model folder to write.")],
     model: Annotated[
         str | None,
-        typer.Option(help="Which model, weft models lists them; cnn, char-bilstm-crf for tags, transformer for pairs, if not given."),
+        typer.Option(
+            help="Which model, weft models lists them; cnn, char-bilstm-crf (tags), transformer (pairs) or gpt (raw text) if not given."
+        ),
     ] = None,
     valid: options.Valid = None,
     test: options.Test = None,
@@ -77,7 +79,8 @@ def train(
         where = {"test": "the test set", "dev": "development data"}[record["split"]]
         things = "sentences" if what in TAGGED else "pairs" if what in PAIRS else "texts"
         console().print(metrics_table(record["metrics"], f"{model} on {where}, {record['examples']:,} {things}"))
-        console().print(f"saved to {out}; weft predict {out} FILE answers, weft evaluate {out} FILE measures", soft_wrap=True)
+        answers_by = f"weft generate {out} goes on with a prompt" if what in RAW else f"weft predict {out} FILE answers"
+        console().print(f"saved to {out}; {answers_by}, weft evaluate {out} FILE measures", soft_wrap=True)
 
 
 def check_model(model: str | None) -> None:
@@ -90,13 +93,15 @@ def check_model(model: str | None) -> None:
 
 def chosen_model(task: str, model: str | None, loss: str | None) -> str:
     """The model for a task, its usual one where none is named. Raises InputError for one, or a loss, that the task does not have."""
-    usual = "char-bilstm-crf" if task in TAGGED else "transformer" if task in PAIRS else "cnn"
+    usual = "char-bilstm-crf" if task in TAGGED else "transformer" if task in PAIRS else "gpt" if task in RAW else "cnn"
     if model is not None and model not in ladder(task):
         raise InputError(f"{model!r} does not do {task}; those that do are {', '.join(ladder(task))}", "--model")
     if loss is not None and task in TAGGED:
         raise InputError("a tagger's loss is its model's: --set crf=true chooses tags together, crf=false one by one", "--loss")
     if loss is not None and task in PAIRS:
         raise InputError("a translator learns by the cross-entropy of its targets; --set label_smoothing=0.1 softens it", "--loss")
+    if loss is not None and task in RAW:
+        raise InputError("a language model learns by the cross-entropy of the next token: leave it out", "--loss")
     return model or usual
 
 
@@ -165,6 +170,8 @@ def predict(
         beam, n_best, length_penalty, coverage_penalty, sample, temperature, top_k, top_p, maximum, minimum, no_repeat, seed
     )
     estimator = load(folder, device=device, precision=precision, threads=threads)
+    if estimator.task_ in RAW:
+        raise InputError(f"is a language model; weft generate {folder} --prompt TEXT goes on with a text", str(folder))
     if estimator.task_ not in PAIRS:
         asked.refuse(estimator.task_)
     chosen = options.columns(text_column, pair_column, None, None)

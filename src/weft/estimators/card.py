@@ -9,7 +9,11 @@ from weft import __version__
 from weft.estimators.vectors import sentence
 from weft.files import plain
 
-KINDS = {"regression": "text-regression", "translation": "text2text-generation"}  # where neither classes nor tags tell
+KINDS = {
+    "regression": "text-regression",
+    "translation": "text2text-generation",
+    "language-model": "text-generation",
+}  # where neither classes nor tags tell
 
 
 def model_card(estimator: Any, metrics: dict[str, Any], data: str) -> str:
@@ -40,5 +44,5 @@ def model_card(estimator: Any, metrics: dict[str, Any], data: str) -> str:
         lines += [f"| {name} | {value:.4f} |" for name, value in numbers.items()]
     lines += ["", "## Use", "", "```python", "import weft", "", 'model = weft.load("this-folder")']
     example = '("a text", "another")' if pair else '"a text"'
-    lines += [f"model.predict([{example}])", "```", ""]
+    lines += ['model.generate("Once")' if estimator.task_ == "language-model" else f"model.predict([{example}])", "```", ""]
     return "\n".join(lines)

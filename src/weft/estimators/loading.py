@@ -7,6 +7,7 @@ from typing import Any
 
 from weft.errors import InputError
 from weft.estimators.base import Estimator, not_ours
+from weft.estimators.language_model import LanguageModel
 from weft.estimators.tagger import Tagger
 from weft.estimators.text import TextClassifier, TextRegressor
 from weft.estimators.translator import Translator
@@ -14,6 +15,7 @@ from weft.saving import read_model
 
 ESTIMATORS: dict[str, type[Estimator]] = {
     "TextClassifier": TextClassifier, "TextRegressor": TextRegressor, "Tagger": Tagger, "Translator": Translator,
+    "LanguageModel": LanguageModel,
 }  # fmt: skip
 
 

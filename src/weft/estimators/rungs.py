@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from weft.data.examples import TAGGED
+from weft.data.examples import RAW, TAGGED
 
 SINGLE = ("classification", "multi-label")
 ALL = ("classification", "multi-label", "regression")
@@ -38,6 +38,8 @@ class Rung:
     @property
     def network(self) -> str:
         """Whose settings it has, where its engine is neural."""
+        if self.tasks == RAW:
+            return "language-model"
         return "tagger" if self.tagging else "seq2seq" if self.tasks == PAIRS else "classifier"
 
 
@@ -217,9 +219,39 @@ _TRANSLATION = (
     ),
 )  # fmt: skip
 TRANSLATION_RUNGS: dict[str, Rung] = {rung.name: rung for rung in _TRANSLATION}
-LADDERS = (RUNGS, TAGGING_RUNGS, TRANSLATION_RUNGS)
+
+_FORETOLD: dict[str, Any] = {
+    "tokenizer": "words", "embedding_size": 256, "embedding_std": 0.05, "output_bias": True, "block": 35, "batch_size": 20, "dropout": 0.3,
+    "embedding_dropout": 0.1, "learning_rate": 3e-3, "schedule": "cosine", "warmup": 0.05, "clip": 1.0, "epochs": 6,
+}  # fmt: skip
+_CELLS: dict[str, Any] = {**_FORETOLD, "encoder": "recurrent", "hidden_size": 256, "layers": 2, "layer_dropout": 0.2}
+_LANGUAGE = (
+    Rung("ngram", "baseline", RAW, "Kneser & Ney, 1995; Chen & Goodman, 1999", "counts of five tokens, smoothed by modified Kneser-Ney"),
+    Rung(
+        "ngram-neural", "neural", RAW, "Bengio et al., 2003", "a hidden layer over the five words before the next",
+        {**_FORETOLD, "encoder": "window", "window": 4, "hidden_size": 512, "cut": "random"},
+    ),
+    Rung("rnn", "neural", RAW, "Mikolov et al., 2010", "simple recurrent network", {**_CELLS, "cell": "elman", "learning_rate": 1e-3}),
+    Rung("gru", "neural", RAW, "Cho et al., 2014", "gated recurrent units, tied weights", {**_CELLS, "cell": "gru", "learning_rate": 2e-3}),
+    Rung("lstm", "neural", RAW, "Merity et al., 2018", "long short-term memory, tied weights, weights between states dropped",
+        {**_CELLS, "cell": "lstm", "weight_dropout": 0.2}),
+    Rung(
+        "gpt", "neural", RAW, "Radford et al., 2018, 2019", "decoder-only Transformer over characters",
+        {
+            "tokenizer": "characters", "encoder": "transformer", "hidden_size": 128, "embedding_size": 128, "layers": 4, "heads": 4,
+            "layer_dropout": 0.0, "positions": "learned", "residual_std": 0.02, "block": 64, "batch_size": 12, "cut": "random",
+            "learning_rate": 3e-3, "schedule": "cosine", "warmup": 0.05, "weight_decay": 0.1, "clip": 1.0, "epochs": 1,
+            "minimum_steps": 2000,
+        },
+    ),
+)  # fmt: skip
+LANGUAGE_RUNGS: dict[str, Rung] = {rung.name: rung for rung in _LANGUAGE}
+LADDERS = (RUNGS, TAGGING_RUNGS, TRANSLATION_RUNGS, LANGUAGE_RUNGS)
 
 
 def ladder(task: str) -> dict[str, Rung]:
-    """The rungs of a task: those of taggers for a label a token, those of translators for a text a text, else those of texts."""
+    """The rungs of a task: those of taggers for a label a token, those of translators for a text a text, those of language models for texts
+    without labels, else those of texts."""
+    if task in RAW:
+        return LANGUAGE_RUNGS
     return TAGGING_RUNGS if task in TAGGED else TRANSLATION_RUNGS if task in PAIRS else RUNGS

@@ -12,9 +12,10 @@ from typing import Any, get_type_hints
 
 from weft.data.lexicon import feature_names
 from weft.data.schemes import SCHEMES
+from weft.data.streams import CUTS
 from weft.data.tokenizers import TOKENIZERS
 from weft.errors import InputError, meant
-from weft.estimators import fasttext, feature_tagger, translation_baselines
+from weft.estimators import fasttext, feature_tagger, ngram_language, translation_baselines
 from weft.estimators.baselines import checked_settings, read_settings
 from weft.estimators.rungs import Rung, ladder
 from weft.estimators.values import coerce
@@ -23,11 +24,13 @@ from weft.metrics_text import MEASURES
 from weft.models.classifier import ClassifierConfig
 from weft.models.decoders import ATTEND, CONDITIONS, DECODERS
 from weft.models.encoders import ENCODERS, VECTORS_MODES, RecurrentConfig
+from weft.models.language_model import LanguageModelConfig
 from weft.models.seq2seq import TIED, Seq2SeqConfig
 from weft.models.tagger import CHARACTERS, JOINS, TaggerConfig
 from weft.nn.activations import ACTIVATIONS
 from weft.nn.alignment import ALIGNMENTS
 from weft.nn.cells import CELLS
+from weft.nn.outputs import OUTPUTS
 from weft.nn.pooling import POOLINGS
 from weft.nn.scores import SCORES
 from weft.training.averaging import AVERAGING
@@ -132,23 +135,63 @@ class TranslationSettings:
     noise_span: float = 3.0
 
 
+@dataclass(frozen=True)
+class StreamTokenizerSettings:
+    """As TokenizerSettings. lines: every line is a text with an end; None: where the tokenizer would not tell where lines end."""
+
+    tokenizer: str = "characters"
+    lines: bool | None = None
+    lowercase: bool = False
+    minimum_count: int | None = None
+    maximum_size: int | None = None
+    pattern: str | None = None
+
+
+@dataclass(frozen=True)
+class LanguageSettings:
+    """As BudgetSettings. batch_size: rows of `block` tokens that a step reads, cut "contiguous" or "random" out of the text (Streams).
+    minimum_steps: of a training whose length is not told. checked: tokens of development data that a check reads, 0 for all.
+    activation_penalty, temporal_penalty: as in NextToken. cutoffs: of an adaptive output; samples, proposal: of a sampled one."""
+
+    epochs: float = 10
+    minimum_steps: int = 0
+    batch_size: int = 20
+    block: int = 64
+    cut: str = "contiguous"
+    patience: int = 0
+    checks: int = 10
+    checked: int = 20_000
+    activation_penalty: float = 0.0
+    temporal_penalty: float = 0.0
+    cutoffs: tuple[int, ...] = ()
+    samples: int = 1024
+    proposal: str = "log-uniform"
+
+
 # by network: what its tokenizer, itself and its training are told
 NETWORKS: dict[str, tuple[type, type, type]] = {
     "classifier": (TokenizerSettings, ClassifierConfig, BudgetSettings),
     "tagger": (WordSettings, TaggerConfig, TaggingSettings),
     "seq2seq": (PairTokenizerSettings, Seq2SeqConfig, TranslationSettings),
+    "language-model": (StreamTokenizerSettings, LanguageModelConfig, LanguageSettings),
 }
+# what a network decides of its encoder itself
+DECIDED: Mapping[str, set[str]] = {"language-model": {"causal", "bidirectional", "maximum_positions"}}
 OWNED_BY_DATA: dict[type, set[str]] = {
     ClassifierConfig: {"vocabulary_size", "outputs", "pair", "encoder_settings", "sparse"},
     TaggerConfig: {
         "vocabulary_size", "character_vocabulary", "columns", "features", "encoder_settings", "sparse", "levels", "constrained"
     },
     Seq2SeqConfig: {"source_vocabulary", "target_vocabulary", "source_size", "encoder_settings", "decoder_settings"},
+    LanguageModelConfig: {"vocabulary_size", "end", "encoder_settings", "output_settings", "sparse"},
     TrainConfig: {"steps", "seed", "evaluate_every", "patience", "checkpoint_every"},  # patience and checks are budget settings
 }  # fmt: skip
 SIDES: Mapping[str, Mapping[str, tuple[type, Any]]] = {"encoder": ENCODERS, "decoder": DECODERS}
 FROM_0 = ("maximum_length", "project", "batch_tokens", "patience", "buckets", "window", "inner", "warmup", "l1", "l2", "weight_decay")
-ALSO_FROM_0 = ("input_depth", "state_depth", "output_depth", "checked", "noise_shuffle")
+ALSO_FROM_0 = (
+    "input_depth", "state_depth", "output_depth", "checked", "noise_shuffle", "minimum_steps", "activation_penalty", "temporal_penalty",
+    "residual_std",
+)  # fmt: skip
 FROM_1 = (
     "embedding_size",
     "feature_size",
@@ -170,11 +213,12 @@ FROM_1 = (
 )
 ALSO_FROM_1 = (
     "batch_size", "maximum_characters", "checks", "micro_batches", "minimum_count", "ngrams", "maximum_positions", "attention_size",
-    "reach", "noise_span", "averaging_interval", "layer_decay",
+    "reach", "noise_span", "block", "cutoffs", "samples", "averaging_interval", "layer_decay",
 )  # fmt: skip
 AT_LEAST = {**dict.fromkeys(FROM_0 + ALSO_FROM_0, 0), **dict.fromkeys(FROM_1 + ALSO_FROM_1, 1)}
 SHARES = {"dropout", "word_dropout", "embedding_dropout", "layer_dropout", "input_dropout", "output_dropout", "weight_dropout"}
 SHARES |= {"averaging_decay", "variational", "label_smoothing", "scheduled_sampling", "noise_drop", "noise_infill", "noise_mask"}
+SHARES |= {"type_dropout"}
 ABOVE_0 = ("epochs", "learning_rate", "clip", "embedding_std", "embedding_scale")
 CHOICES: dict[str, Iterable[str]] = {
     "encoder": ENCODERS, "tokenizer": TOKENIZERS, "pooling": POOLINGS, "activation": ACTIVATIONS, "head_activation": ACTIVATIONS,
@@ -183,6 +227,7 @@ CHOICES: dict[str, Iterable[str]] = {
     "reset": ("after", "before"), "update": ("old", "candidate"), "characters": CHARACTERS, "join": JOINS, "scheme": SCHEMES,
     "target_tokenizer": ("", *TOKENIZERS), "too_long": ("cut", "refuse"), "metric": MEASURES, "tied": TIED, "decoder": DECODERS,
     "averaging": AVERAGING, "tune": TUNE, "condition": CONDITIONS, "attention": ("none", *SCORES), "align": ALIGNMENTS, "attend": ATTEND,
+    "output": OUTPUTS, "cut": CUTS, "proposal": ("log-uniform", "unigram"),
 }  # fmt: skip
 
 
@@ -224,6 +269,8 @@ def resolve(*layers: Mapping[str, Any] | None, network: str = "classifier") -> S
         configs["decoder"] = DECODERS[_bounded("decoder", str(given.get("decoder", config.decoder)))][0]  # type: ignore[attr-defined]
     chosen = {name: _defaults(config) for name, config in configs.items()}
     chosen["train"]["monitor"] = "metric"
+    for decided in DECIDED.get(network, ()):
+        chosen["encoder"].pop(decided, None)
     for setting, value in given.items():
         owners = [(name, setting) for name in chosen if setting in chosen[name]]
         owners = owners or [(side, own) for side in sides if (own := setting.removeprefix(f"{side}_")) != setting and own in chosen[side]]
@@ -259,6 +306,8 @@ def _resolved(rung: Rung, settings: Mapping[str, Any]) -> dict[str, Any]:
         return feature_tagger.checked_settings(rung.name, {**rung.settings, **settings})
     if rung.network == "seq2seq" and rung.engine != "neural":
         return translation_baselines.checked_settings(rung.name, {**rung.settings, **settings})
+    if rung.network == "language-model" and rung.engine != "neural":
+        return ngram_language.checked_settings(rung.name, {**rung.settings, **settings})
     if rung.engine == "baseline":
         return checked_settings(rung.name, {**rung.settings, **read_settings(rung.name, settings)})
     if rung.engine == "fasttext":
@@ -321,8 +370,8 @@ def _bounded(name: str, value: Any) -> Any:
 
 
 def _check_positions(chosen: dict[str, dict[str, Any]]) -> None:
-    longest, room = chosen["tokenizer"]["maximum_length"], chosen["encoder"].get("maximum_positions", 0)
-    if chosen["encoder"].get("positions") == "learned" and not 0 < longest <= room:
+    longest, room = chosen["tokenizer"].get("maximum_length", 0), chosen["encoder"].get("maximum_positions", 0)
+    if room and chosen["encoder"].get("positions") == "learned" and not 0 < longest <= room:
         raise InputError(f"must be from 1 to the {room} of maximum_positions where positions are learned, not {longest}", "maximum_length")
 
 

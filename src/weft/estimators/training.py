@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from weft.data.examples import TAGGED, Splits, Table
+from weft.data.examples import RAW, TAGGED, Splits, Table
 from weft.errors import InputError
+from weft.estimators.language_model import LanguageModel
 from weft.estimators.rungs import PAIRS, ladder
 from weft.estimators.tagger import COLUMN, Tagger
 from weft.estimators.text import TextClassifier, TextRegressor
@@ -30,6 +31,8 @@ def texts_of(table: Table) -> list[Any]:
 
 def targets_of(table: Table) -> Any:
     """What it is taught: labels; of tagged sentences {column: tags}."""
+    if table.task in RAW:
+        return None
     if table.task not in TAGGED:
         return table.labels
     columns: dict[str, Any] = {table.columns.get("label", COLUMN): table.labels}
@@ -44,6 +47,11 @@ def estimator_for(table: Table, **options: Any) -> Any:
         if options.pop("vectors", None) is not None:
             raise InputError("translators learn their vocabularies' vectors from the pairs alone", "--vectors")
         return Translator(**options)
+    if table.task in RAW:
+        for name in ("vectors", "batch_tokens"):
+            if options.pop(name, None) is not None:
+                raise InputError("is not for language models: leave it out", f"--{name.replace('_', '-')}")
+        return LanguageModel(**options)
     return (TextRegressor if table.task == "regression" else TextClassifier)(**options)
 
 
@@ -98,7 +106,9 @@ def train_folder(
         if resume and not checkpoint.exists():
             log.warning("%s holds no checkpoint: training starts at the beginning", folder)
         with progress(model, console if main else None) as bar:
-            validation = (texts_of(splits.dev), targets_of(splits.dev)) if len(splits.dev) else None
+            validation: Any = (texts_of(splits.dev), targets_of(splits.dev)) if len(splits.dev) else None
+            if validation is not None and splits.dev.task in RAW:
+                validation = validation[0]
             estimator.fit(
                 texts_of(splits.train), targets_of(splits.train), validation,
                 checkpoint=checkpoint, resume=resume, callbacks=[bar] if bar is not None else [],
