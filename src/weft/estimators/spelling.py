@@ -94,6 +94,6 @@ class Spelling:
 
 
 def lines_of(text: str) -> list[str]:
-    """The lines of a text, without their ends; what stands after the last end is one where it is not empty."""
+    """The lines of a text, without their ends, at least one; what stands after the last end is one where it is not empty."""
     lines = text.split("\n")
-    return lines[:-1] if not lines[-1] else lines
+    return lines if lines[-1] or len(lines) == 1 else lines[:-1]
