@@ -94,7 +94,7 @@ def test_what_is_masked_is_neither_seen_nor_learnt_from(rung, kind):
     (clean, clean_gradients), (dirty, dirty_gradients) = outcomes
     assert torch.equal(clean, dirty)
     tables = [name for name, parameter in made.model.named_parameters() if parameter.shape[0] == vocabulary]
-    assert len(tables) == (made.settings.network["vectors_mode"] != "static")
+    assert len(tables) == (made.settings.network.get("vectors_mode") != "static")
     for table in tables:
         assert torch.equal(dirty_gradients[table][garbage], torch.zeros_like(dirty_gradients[table][garbage]))
         assert torch.equal(dirty_gradients[table][PADDING_ID], torch.zeros_like(dirty_gradients[table][PADDING_ID]))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from weft.data.tokenizers import TOKENIZERS
 from weft.errors import InputError
 from weft.estimators.rungs import RUNGS, TRANSLATION_RUNGS
-from weft.estimators.settings import CHOICES, NETWORKS, OWNED_BY_DATA, known_settings, resolve, typed_settings
+from weft.estimators.settings import CHOICES, DECIDED, NETWORKS, OWNED_BY_DATA, known_settings, resolve, typed_settings
 from weft.estimators.values import coerce
 from weft.models.decoders import RecurrentDecoderConfig
 from weft.models.encoders import ENCODERS, RecurrentConfig, make_encoder
@@ -22,6 +22,7 @@ from weft.nn.cells import OPTIONS
 from weft.training.loop import TrainConfig
 
 OF_TAGGERS = ("characters", "join", "scheme")
+OF_LANGUAGE_MODELS = ("output", "cut", "proposal")
 OF_TRANSLATORS = ("target_tokenizer", "too_long", "metric", "tied", "decoder", "condition", "attention", "align", "attend")
 NEURAL = [name for name, rung in RUNGS.items() if rung.engine == "neural"]
 
@@ -119,13 +120,16 @@ def test_a_rungs_settings_resolve_and_what_is_saved_resolves_to_the_same(rung):
 
 @pytest.mark.parametrize("encoder", list(ENCODERS))
 def test_every_field_that_a_user_may_set_is_a_setting_and_no_other(encoder):
+    assert not set(resolve({}, network="pretrained").encoder)  # its encoder is as it was trained
     for network, (tokenizer, config, budget) in NETWORKS.items():
+        if network == "pretrained":
+            continue
         sides = (
             {"encoder_": ENCODERS[encoder][0], "decoder_": RecurrentDecoderConfig} if network == "seq2seq" else {"": ENCODERS[encoder][0]}
         )
         configs = [("", tokenizer), ("", config), ("", budget), *sides.items(), ("", TrainConfig)]
         expected = {side + field.name for side, one in configs for field in fields(one) if field.name not in OWNED_BY_DATA.get(one, ())}
-        assert set(resolve({"encoder": encoder}, network=network).flat) == expected
+        assert set(resolve({"encoder": encoder}, network=network).flat) == expected - DECIDED.get(network, set())
 
 
 @pytest.mark.parametrize("rung", NEURAL)
@@ -183,6 +187,7 @@ def test_every_choice_there_is_resolves():
         base = {"encoder": "recurrent", "cell": own.get(name, "lstm")} if recurrent else {}
         for choice in choices:
             network = "tagger" if name in OF_TAGGERS else "seq2seq" if name in OF_TRANSLATORS else "classifier"
+            network = "language-model" if name in OF_LANGUAGE_MODELS else network
             flat = resolve(base, {name: choice}, network=network).flat
             assert flat.get(name, flat.get(f"decoder_{name}")) == choice
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,15 +20,16 @@ import torch.nn.functional as F
 from weft.data.batch import IGNORED, Batch, with_tokens
 from weft.device import Compute
 from weft.estimators.network import Examples, Network
-from weft.estimators.rungs import RUNGS
-from weft.estimators.settings import resolve
+from weft.estimators.rungs import PRETRAINED_RUNGS, RUNGS, TEXT_RUNGS
+from weft.estimators.settings import Settings, resolve
 from weft.estimators.vectors import Vectors
 from weft.models.encoders import ENCODERS
 
+MINILM = str(Path(__file__).with_name("minilm"))  # a tiny random checkpoint in the place of every real one, see checkpoints.py
 NEURAL = [name for name, rung in RUNGS.items() if rung.engine == "neural"]
 STARTED = [f"{rung}, {mode}" for rung in ("bag", "cnn") for mode in ("static", "non-static", "multichannel")]
 STARTED += ["lstm, static", "bilstm, multichannel", "transformer, multichannel"]
-CASES = [*NEURAL, *STARTED]
+CASES = [*NEURAL, *PRETRAINED_RUNGS, *STARTED]
 KINDS = {
     "classes": ("classification", False),
     "labels": ("multi-label", False),
@@ -81,9 +83,11 @@ def small(case: str, *, dropout: float | None = None, **more: Any) -> dict[str, 
     Of a case that starts from word vectors, what an estimator's `settings` would be: no size of the embeddings, which is theirs.
     """
     rung, _, mode = case.partition(", ")
-    own = RUNGS[rung].settings
-    known = resolve(own).flat
-    chosen = {name: size for name, size in SIZES.items() if known.get(name) is not None}
+    own = TEXT_RUNGS[rung].settings
+    known = resolve(own, network=TEXT_RUNGS[rung].network).flat
+    chosen: dict[str, Any] = {name: size for name, size in SIZES.items() if known.get(name) is not None}
+    if "pretrained" in known:
+        chosen |= {"pretrained": MINILM, "maximum_length": 90, "learning_rate": 1e-3}
     if known["head"]:
         chosen["head"] = tuple(16 for _ in known["head"])
     if dropout is not None:
@@ -94,6 +98,11 @@ def small(case: str, *, dropout: float | None = None, **more: Any) -> dict[str, 
     if mode == "static":
         chosen.pop("ngrams", None)
     return {**chosen, "vectors_mode": mode, **more}
+
+
+def resolved(case: str, **settings: Any) -> Settings:
+    """A rung's settings, made small, by who takes them."""
+    return resolve(small(case, **settings), network=TEXT_RUNGS[rung_of(case)].network)
 
 
 def words(count: int, draw: random.Random) -> str:
@@ -134,7 +143,7 @@ def network(
     outputs = 1 if task == "regression" else CLASSES
     data = corpus(kind) if data is None else data
     vectors = None if vectors_of(rung) is None else Vectors(vectors_of(rung))
-    made = Network(task, outputs, resolve(small(rung, **settings)), compute, seed, vectors)
+    made = Network(task, outputs, resolved(rung, **settings), compute, seed, vectors)
     made.build(list(data.texts) + list(data.pairs or []), pair)
     return made
 

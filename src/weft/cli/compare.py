@@ -24,7 +24,9 @@ def compare(
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where results, report and finished runs go; weft-compare-DATA if not given.")
     ] = None,
-    models: Annotated[str | None, typer.Option(help="Which models, as in cnn,bilstm,svm; all that suit the task if not given.")] = None,
+    models: Annotated[
+        str | None, typer.Option(help="Which models, as in cnn,bilstm,svm; all that suit the task if not given, but pretrained ones.")
+    ] = None,
     seeds: Annotated[int, typer.Option(help="Trainings of each model, from different initial weights.")] = 3,
     minutes: Annotated[float, typer.Option(help="Time for the whole ladder: shared out equally and turned into steps once.")] = 5.0,
     steps: Annotated[
@@ -66,7 +68,7 @@ def compare(
     from weft.compare.study import run_study
 
     task_ladder = ladder(splits.train.task)
-    suited = (rung for rung in task_ladder if suits(rung, splits.train))
+    suited = [rung for rung in task_ladder if suits(rung, splits.train) and task_ladder[rung].network != "pretrained"]
     chosen = tuple(name.strip() for name in models.split(",")) if models else tuple(suited)
     computing = {"device": device, "precision": precision, "threads": threads}
     set_by_rung = _settings(set_, task_ladder)

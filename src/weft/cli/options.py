@@ -48,6 +48,14 @@ Vectors = Annotated[
         "--set vectors_mode=static keeps them, multichannel does both.",
     ),
 ]
+From = Annotated[
+    str | None,
+    typer.Option(
+        "--from",
+        metavar="NAME|DIR",
+        help="The pretrained encoder to fine-tune: minilm, or the folder of a public checkpoint of BERT's kind; --set tune=head freezes it.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout; what is said to people goes to stderr.")]
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A model folder, as weft train --out made it.")]
 

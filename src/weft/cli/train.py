@@ -32,6 +32,7 @@ def train(
     epochs: Annotated[float | None, typer.Option(help="How often to see all training data; the model's own number if not given.")] = None,
     steps: Annotated[int | None, typer.Option(help="Gradient steps, instead of --epochs.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Time, instead of --epochs: turned into steps once, by a few of them.")] = None,
+    from_: options.From = None,
     loss: Annotated[str | None, typer.Option(help="cross-entropy or hinge; binary for several labels, squared for numbers.")] = None,
     batch_size: options.BatchSize = None,
     batch_tokens: options.BatchTokens = None,
@@ -63,11 +64,12 @@ def train(
     chosen = options.columns(text_column, pair_column, label_column, task, column)
     splits, note = open_splits(data, valid=valid, test=test, test_share=0.0, seed=seed, **chosen)
     what = splits.train.task
-    model = chosen_model(what, model, loss)
+    model = chosen_model(what, model if from_ is None else fine_tuned_model(what, model), loss)
+    own = options.settings(set_) | ({} if from_ is None else {"pretrained": from_})
     from weft.estimators.training import train_folder  # scikit-learn and torch: after what can be wrong with the file
 
     record = train_folder(
-        splits, out, model=model, settings=options.settings(set_), data=f"{data} ({note})", resume=resume, console=console(),
+        splits, out, model=model, settings=own, data=f"{data} ({note})", resume=resume, console=console(),
         epochs=epochs, steps=steps, minutes=minutes, batch_size=batch_size, batch_tokens=batch_tokens, patience=patience,
         random_state=seed, device=device, precision=precision, threads=threads, vectors=vectors, **({} if loss is None else {"loss": loss}),
     )  # fmt: skip
@@ -103,6 +105,16 @@ def chosen_model(task: str, model: str | None, loss: str | None) -> str:
     if loss is not None and task in RAW:
         raise InputError("a language model learns by the cross-entropy of the next token: leave it out", "--loss")
     return model or usual
+
+
+def fine_tuned_model(task: str, model: str | None) -> str:
+    """The model that starts from a checkpoint. Raises InputError where the task has no such one, or another is named."""
+    there = [name for name, rung in ladder(task).items() if rung.network == "pretrained"]
+    if not there:
+        raise InputError(f"no model for {task} starts from a checkpoint; those for classes and numbers do", "--from")
+    if model is not None and model not in there:
+        raise InputError(f"{model!r} starts from no checkpoint: leave --model out", "--from")
+    return there[0]
 
 
 def evaluate(

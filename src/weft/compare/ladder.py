@@ -90,8 +90,8 @@ class Plan:
             raise InputError(f"must be a number above 0, not {self.minutes:g}", "minutes")
         if others := [rung for rung in self.settings if rung and rung not in self.rungs]:
             raise InputError(f"there are settings for {others[0]}, which is not among the models compared", "settings")
-        if self.vectors is not None and not any(self.ladder[rung].engine == "neural" for rung in self.rungs):
-            raise InputError("none of the models compared is neural: nothing would start from them", "vectors")
+        if self.vectors is not None and not any(self.ladder[rung].takes_vectors for rung in self.rungs):
+            raise InputError("none of the models compared is neural and learns words: nothing would start from them", "vectors")
         object.__setattr__(self, "metric", MAIN_METRIC[self.task])
         if self.task in PAIRS:
             self._choose_metric()
@@ -116,7 +116,7 @@ class Plan:
 
     def options_of(self, rung: str) -> dict[str, Any]:
         """What the rung's estimator is given besides its settings: word vectors for the neural ones alone."""
-        given = self.vectors is not None and self.ladder[rung].engine == "neural"
+        given = self.vectors is not None and self.ladder[rung].takes_vectors
         return {**self.options, **({"vectors": self.vectors} if given else {})}
 
 
@@ -212,7 +212,7 @@ def _check_settings(rungs: Sequence[str], plan: Plan) -> None:
                 raise unknown(name, every)
         for rung in rungs:
             settings = _settings(rung, plan)
-            if plan.ladder[rung].engine == "neural":
+            if plan.ladder[rung].takes_vectors:
                 check_mode(settings.get("vectors_mode", "non-static"), size is not None)
                 if plan.vectors is not None and size is not None:
                     Vectors(plan.vectors, settings.get("embedding_size")).check_size(size)

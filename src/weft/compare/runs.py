@@ -18,6 +18,7 @@ import numpy as np
 from weft import __version__, metrics_tagging, metrics_text
 from weft.data.examples import TAGGED, Splits, Table
 from weft.errors import InputError, MissingExtra
+from weft.estimators.pretrained import digest_of
 from weft.estimators.rungs import PAIRS, ladder
 from weft.estimators.scoring import score_arrays
 from weft.estimators.training import estimator_for, targets_of, texts_of
@@ -156,7 +157,7 @@ def _saved_bytes(estimator: Any) -> int:
 def fingerprint(splits: Splits, rung: str, seed: int, settings: Mapping[str, Any], steps: int | None, options: Mapping[str, Any]) -> str:
     """What a kept run must agree in to be used again: every text and label, the rung, seed, settings, budget, options, version.
 
-    Of word vectors among the options, their numbers count, not the name of their file.
+    Of word vectors among the options, and of a pretrained encoder, their numbers count, not the name of their file.
     """
     if options.get("vectors") is not None:
         options = {**options, "vectors": Vectors(options["vectors"]).digest}
@@ -167,7 +168,10 @@ def fingerprint(splits: Splits, rung: str, seed: int, settings: Mapping[str, Any
                 repr((example.text, example.pair, example.label, example.tokens, example.others)).encode("utf-8", "surrogatepass")
             )
         digest.update(b"|")
-    rest = plain([rung, seed, settings, ladder(splits.train.task)[rung].settings, steps, options, __version__])
+    own = {**ladder(splits.train.task)[rung].settings}
+    if start := {**own, **settings}.get("pretrained"):
+        own["pretrained"] = digest_of(start)
+    rest = plain([rung, seed, settings, own, steps, options, __version__])
     digest.update(json.dumps(rest, sort_keys=True).encode("utf-8", "surrogatepass"))
     return digest.hexdigest()[:32]
 

@@ -94,16 +94,20 @@ class Estimator(BaseEstimator):
         return seed
 
     def _rung(self) -> Rung:
-        if self.model not in self.rungs:
-            raise InputError(f"there is no {self.model!r}{meant(str(self.model), self.rungs)}; there are {', '.join(self.rungs)}", "model")
-        return self.rungs[self.model]
+        """The model's rung; that of pretrained encoders where the settings name one, whatever the model is called."""
+        model = self.model
+        if isinstance(self.settings, Mapping) and "pretrained" in self.settings:
+            model = next((rung.name for rung in self.rungs.values() if rung.network == "pretrained"), model)
+        if model not in self.rungs:
+            raise InputError(f"there is no {model!r}{meant(str(model), self.rungs)}; there are {', '.join(self.rungs)}", "model")
+        return self.rungs[model]
 
     def _settings(self, rung: Rung) -> Any:
         from weft.estimators.settings import resolve
 
         given = {"loss": self.loss, "batch_size": self.batch_size, "batch_tokens": self.batch_tokens, "patience": self.patience}
         own = {name: value for name, value in given.items() if value is not None}
-        return resolve(rung.settings, self.settings, own, network=self.network)
+        return resolve(rung.settings, self.settings, own, network=rung.network)
 
     def _vectors(self, settings: Any) -> Any:
         """The word vectors that a network of these settings starts from, or None.
@@ -112,7 +116,7 @@ class Estimator(BaseEstimator):
         """
         from weft.estimators.vectors import Vectors, check_mode
 
-        check_mode(settings.network["vectors_mode"], self.vectors is not None)
+        check_mode(settings.network.get("vectors_mode", "non-static"), self.vectors is not None)
         if self.vectors is None:
             return None
         return Vectors(self.vectors, settings.network["embedding_size"] if "embedding_size" in (self.settings or {}) else None)
@@ -160,7 +164,7 @@ class Estimator(BaseEstimator):
         if not isinstance(given.get("vectors"), str | Path | None):
             given["vectors"] = None  # what was found of them is in the weights
         config = {
-            "weft": __version__, "estimator": type(self).__name__, "model": self.model, "task": self.task_, **self._facts(),
+            "weft": __version__, "estimator": type(self).__name__, "model": self._rung().name, "task": self.task_, **self._facts(),
             "fitted": plain({name: getattr(self, name) for name in (*self.kept, "seed_", "columns_") if hasattr(self, name)}),
             "parameters": plain({**given, "random_state": self.seed_}), "engine": plain(described),
         }  # fmt: skip

@@ -18,12 +18,12 @@ KINDS = {
 
 def model_card(estimator: Any, metrics: dict[str, Any], data: str) -> str:
     """Markdown with Hugging Face's header."""
-    rung, history = estimator.rungs[estimator.model], estimator.history_
+    rung, history = estimator._rung(), estimator.history_
     columns, pair = getattr(estimator, "labels_", {}), getattr(estimator, "pair_", False)
     classes = [str(label) for label in getattr(estimator, "classes_", [])]
     kind = "token-classification" if columns else "text-classification" if classes else KINDS[estimator.task_]
     lines = ["---", "library_name: weft", f"tags: [{kind}]", "---", ""]
-    lines += [f"# {estimator.model}: {estimator.task_}{' of pairs of texts' if pair else ''}", ""]
+    lines += [f"# {rung.name}: {estimator.task_}{' of pairs of texts' if pair else ''}", ""]
     lines += [f"{rung.line} ({rung.paper}).", "", "| | |", "|---|---|", f"| made by | weft {__version__} |"]
     lines += [f"| data | {data or 'given in Python'} |", f"| seed | {estimator.seed_} |", f"| parameters | {estimator.parameters_:,} |"]
     named = {"classes": classes} if classes else {f"tags of {column}": labels for column, labels in columns.items()}
@@ -34,6 +34,8 @@ def model_card(estimator: Any, metrics: dict[str, Any], data: str) -> str:
         lines += [f"| training | {spent} |"]
     if vectors := getattr(estimator.engine_, "vectors_facts", None):
         lines += [f"| word vectors | {sentence(vectors)}, {vectors['mode']}; sha256 {vectors['sha256'][:16]} |"]
+    if start := getattr(estimator.engine_, "pretrained_facts", None):
+        lines += [f"| pretrained | {start['name']}, of the family {start['family']}; sha256 {start['sha256'][:16]} |"]
     if estimator.settings:
         lines += [f"| settings | `{json.dumps(plain(estimator.settings), ensure_ascii=False)}` |"]
     split = metrics.get("split")

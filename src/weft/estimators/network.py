@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,10 +11,12 @@ import torch
 from torch import Tensor
 
 from weft.data.batch import Batch, Batches
+from weft.data.checkpoints import CheckpointTokenizer
 from weft.data.tokenizers import Tokenizer, tokenizer_from_dict, train_tokenizer
 from weft.device import Compute, autocast
 from weft.errors import InputError
 from weft.estimators.engine import Engine, described_config
+from weft.estimators.pretrained import pretrained
 from weft.estimators.scoring import MAIN_METRIC
 from weft.estimators.settings import Settings
 from weft.estimators.vectors import Vectors, check_tokenizer
@@ -38,11 +40,12 @@ class Examples:
 
 
 class Network(Engine):
-    """A tokenizer and a classifier that are trained, asked and saved together."""
+    """A tokenizer and a classifier that are trained, asked and saved together; or both as a checkpoint has them, under a new head."""
 
     def __init__(self, task: str, outputs: int, settings: Settings, compute: Compute, seed: int, vectors: Vectors | None = None) -> None:
         super().__init__(task, settings, compute, seed, vectors)
         self.outputs = outputs
+        self.pretrained_facts: dict[str, Any] | None = None  # what its encoder started from
         self.tokenizer: Tokenizer | None = None
         self.model: Classifier | None = None
 
@@ -50,7 +53,10 @@ class Network(Engine):
         self.build(list(data.texts) + list(data.pairs or []), data.pairs is not None)
 
     def build(self, texts: Sequence[str], pair: bool) -> None:
-        """Trains the tokenizer on the texts and draws the initial weights from the seed."""
+        """Trains the tokenizer on the texts and draws the initial weights from the seed; takes both from a checkpoint, where one is named."""
+        if "pretrained" in self.settings.network:
+            self.start_from(self.settings.network["pretrained"])
+            return
         given = {name: value for name, value in self.settings.tokenizer.items() if value is not None}
         kind, _ = given.pop("tokenizer"), given.pop("maximum_length", None)
         if self.vectors is not None:
@@ -71,9 +77,29 @@ class Network(Engine):
         config = ClassifierConfig(vocabulary_size=size, outputs=self.outputs, pair=pair, sparse=self.lazy(size), **network)
         self.model = self.draw(lambda: Classifier(config))
 
+    def start_from(self, source: str) -> None:
+        """The encoder and the tokenizer of a checkpoint, and a head drawn from the seed. Raises InputError where there is no such one."""
+        start = pretrained(source)
+        own = {name: value for name, value in self.settings.network.items() if name not in ("pretrained", "layer_dropout")}
+        room, longest = start.config.maximum_positions, self.settings.tokenizer["maximum_length"]
+        if longest > room:
+            raise InputError(f"must be at most the {room} positions of {start.name}, not {longest}", "maximum_length")
+        encoder = replace(start.config, dropout=self.settings.network["layer_dropout"], pooler=False)
+        config = ClassifierConfig(
+            vocabulary_size=encoder.vocabulary_size, outputs=self.outputs, encoder="bert", encoder_settings=asdict(encoder), **own
+        )
+        self.tokenizer, self.pretrained_facts = start.tokenizer, start.facts
+        model = self.draw(lambda: Classifier(config))
+        model.encoder.load_state_dict({name: value for name, value in start.weights.items() if not name.startswith("pooler.")})
+        self.model = model
+
     def batches(self, data: Examples, *, shuffled: bool) -> Batches:
         limit = self.settings.tokenizer["maximum_length"] or None
         assert self.tokenizer is not None
+        if isinstance(self.tokenizer, CheckpointTokenizer):
+            assert self.model is not None
+            rows = self.tokenizer.rows(data.texts, data.pairs, limit or self.model.config.encoder_settings["maximum_positions"])
+            return Batches(rows, targets=_target_tensor(self.task, data.targets), **self.budgets(shuffled=shuffled))
         encode = self.tokenizer.encode_ids
         return Batches(
             encode(data.texts), pairs=None if data.pairs is None else encode(data.pairs), targets=_target_tensor(self.task, data.targets),
@@ -137,6 +163,11 @@ class Network(Engine):
         if weights.shape[-1] != len(tokens):
             raise InputError(f"its encoder made {weights.shape[-1]} states of {len(tokens)} tokens: none is a token's own", "model")
         return tokens, weights[0].float().cpu().numpy()
+
+    def describe(self) -> dict[str, Any]:
+        """As any engine, and what its encoder started from."""
+        described = super().describe()
+        return described if self.pretrained_facts is None else {**described, "pretrained": self.pretrained_facts}
 
     def saved(self) -> tuple[dict[str, np.ndarray], dict[str, Any], dict[str, Any]]:
         """All there is to keep: (weights, config, tokenizer)."""

@@ -116,6 +116,15 @@ def available(source: str | Path) -> bool:
     return Path(source).is_dir()
 
 
+def digest_of(source: str | Path) -> str:
+    """What tells its weights from others: the SHA-256 of a folder's, that of the package of a name; the name itself of a repository."""
+    name = str(source)
+    if name in NAMED and not Path(name).is_dir():
+        return NAMED[name].sha256
+    weights = Path(source) / WEIGHTS
+    return sha256(weights) if weights.is_file() else name
+
+
 def read_checkpoint(folder: Path) -> Pretrained:
     """What a checkpoint's folder holds. Raises InputError as `pretrained` does."""
     config = read_json(folder / CONFIG) if (folder / CONFIG).exists() else None

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from weft.data.examples import RAW, TAGGED
+from weft.estimators.fine_tuning import FINE_TUNED
 
 SINGLE = ("classification", "multi-label")
 ALL = ("classification", "multi-label", "regression")
@@ -40,7 +41,14 @@ class Rung:
         """Whose settings it has, where its engine is neural."""
         if self.tasks == RAW:
             return "language-model"
+        if "pretrained" in self.settings:
+            return "pretrained"
         return "tagger" if self.tagging else "seq2seq" if self.tasks == PAIRS else "classifier"
+
+    @property
+    def takes_vectors(self) -> bool:
+        """Whether it can start from word vectors."""
+        return self.engine == "neural" and self.network in ("classifier", "tagger")
 
 
 _RUNGS = (
@@ -133,6 +141,15 @@ _RUNGS = (
 )  # fmt: skip
 
 RUNGS: dict[str, Rung] = {rung.name: rung for rung in _RUNGS}
+# Those that start from a checkpoint, which has to be fetched first: on the ladder where they are named.
+_PRETRAINED = (
+    Rung(
+        "minilm", "neural", ALL, "Devlin et al., 2019; Wang et al., 2020", "a pretrained Transformer of six layers, fine-tuned",
+        {"pretrained": "minilm", **FINE_TUNED},
+    ),
+)  # fmt: skip
+PRETRAINED_RUNGS: dict[str, Rung] = {rung.name: rung for rung in _PRETRAINED}
+TEXT_RUNGS = RUNGS | PRETRAINED_RUNGS
 
 # Chosen on the development data of UD English-EWT (parts of speech): words made unknown often and much dropped, else rare words are learnt
 # by heart; what a word's form says brings more than a larger network.
@@ -246,7 +263,7 @@ _LANGUAGE = (
     ),
 )  # fmt: skip
 LANGUAGE_RUNGS: dict[str, Rung] = {rung.name: rung for rung in _LANGUAGE}
-LADDERS = (RUNGS, TAGGING_RUNGS, TRANSLATION_RUNGS, LANGUAGE_RUNGS)
+LADDERS = (TEXT_RUNGS, TAGGING_RUNGS, TRANSLATION_RUNGS, LANGUAGE_RUNGS)
 
 
 def ladder(task: str) -> dict[str, Rung]:
@@ -254,4 +271,4 @@ def ladder(task: str) -> dict[str, Rung]:
     without labels, else those of texts."""
     if task in RAW:
         return LANGUAGE_RUNGS
-    return TAGGING_RUNGS if task in TAGGED else TRANSLATION_RUNGS if task in PAIRS else RUNGS
+    return TAGGING_RUNGS if task in TAGGED else TRANSLATION_RUNGS if task in PAIRS else TEXT_RUNGS

@@ -17,6 +17,7 @@ from weft.data.tokenizers import TOKENIZERS
 from weft.errors import InputError, meant
 from weft.estimators import fasttext, feature_tagger, ngram_language, translation_baselines
 from weft.estimators.baselines import checked_settings, read_settings
+from weft.estimators.fine_tuning import CheckpointTokenizerSettings, FineTuningSettings, Given
 from weft.estimators.rungs import Rung, ladder
 from weft.estimators.values import coerce
 from weft.losses import LOSSES
@@ -171,6 +172,7 @@ class LanguageSettings:
 # by network: what its tokenizer, itself and its training are told
 NETWORKS: dict[str, tuple[type, type, type]] = {
     "classifier": (TokenizerSettings, ClassifierConfig, BudgetSettings),
+    "pretrained": (CheckpointTokenizerSettings, FineTuningSettings, BudgetSettings),
     "tagger": (WordSettings, TaggerConfig, TaggingSettings),
     "seq2seq": (PairTokenizerSettings, Seq2SeqConfig, TranslationSettings),
     "language-model": (StreamTokenizerSettings, LanguageModelConfig, LanguageSettings),
@@ -261,8 +263,9 @@ def resolve(*layers: Mapping[str, Any] | None, network: str = "classifier") -> S
     """
     given = _layered(layers)
     tokenizer, config, budget = NETWORKS[network]
-    encoder = _bounded("encoder", str(given.get("encoder", config.encoder)))  # type: ignore[attr-defined]
-    configs: dict[str, type] = {"tokenizer": tokenizer, "network": config, "encoder": ENCODERS[encoder][0]}
+    configs: dict[str, type] = {"tokenizer": tokenizer, "network": config, "encoder": Given}
+    if hasattr(config, "encoder"):
+        configs["encoder"] = ENCODERS[_bounded("encoder", str(given.get("encoder", config.encoder)))][0]
     configs |= {"train": TrainConfig, "budget": budget}
     sides = ("encoder", "decoder") if hasattr(config, "decoder") else ()
     if sides:

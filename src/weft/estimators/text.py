@@ -18,7 +18,7 @@ from weft.estimators.baselines import Baseline, read_settings
 from weft.estimators.decoding import Alignment
 from weft.estimators.fasttext import FastText
 from weft.estimators.inputs import Labelled, as_labels, hold_out, labelled, split_pairs
-from weft.estimators.rungs import RUNGS, Rung
+from weft.estimators.rungs import TEXT_RUNGS, Rung
 from weft.estimators.scoring import MAIN_METRIC, score_arrays
 from weft.saving import SavedModel
 
@@ -28,7 +28,7 @@ log = logging.getLogger("weft")
 class _TextEstimator(Estimator):
     """What both estimators share: data in, an engine (a baseline, fastText or a network), a folder out."""
 
-    rungs = RUNGS
+    rungs = TEXT_RUNGS
     kept = ("classes_", "mean_", "scale_")
     pair_: bool
     classes_: np.ndarray
@@ -56,8 +56,8 @@ class _TextEstimator(Estimator):
         self.task_ = self._task(data.labels)
         if self.task_ not in rung.tasks:
             raise InputError(f"{self.model!r} does {', '.join(rung.tasks)}, not {self.task_}", "model")
-        if self.vectors is not None and rung.engine != "neural":
-            raise InputError(f"{rung.name!r} starts from no word vectors; --vectors is for the neural models", "vectors")
+        if self.vectors is not None and not rung.takes_vectors:
+            raise InputError(f"{rung.name!r} starts from no word vectors; --vectors is for the neural models that learn words", "vectors")
         self.pair_, self.seed_ = data.pairs is not None, self._seed()
         self._learn_classes(data.labels)
         if rung.engine == "neural":
@@ -198,9 +198,9 @@ class _TextEstimator(Estimator):
             from weft.estimators.network import Network
             from weft.estimators.settings import resolve
 
-            settings = resolve(engine["settings"])
+            settings = resolve(engine["settings"], network=self._rung().network)
             self.engine_ = Network.restore(self.task_, settings, engine["network"], tokenizer, saved.arrays, self._compute())
-            self.engine_.vectors_facts = engine.get("vectors")
+            self.engine_.vectors_facts, self.engine_.pretrained_facts = engine.get("vectors"), engine.get("pretrained")
 
     # What differs between a classifier and a regressor.
     def _task(self, labels: list[Any]) -> str:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import Module
 
 from weft.data.batch import Batch
+from weft.models.bert import PRETRAINED_ENCODERS, make_pretrained_encoder
 from weft.models.encoders import TextEncoder
 from weft.models.layers import layers_of
 from weft.nn.activations import activation
@@ -25,7 +26,8 @@ class ClassifierConfig:
     outputs: classes, labels, or 1 for a number. dropout: on the pooled vector and the hidden layers. head: sizes of hidden layers before
     the last one. k: for k-max pooling; regions: of regional pooling; passes: of the pooling of that name. pair: two texts u, v, joined as
     [u; v; |u − v|; u ⊙ v].
-    vectors_mode: whether the embedding table is trained, see VECTORS_MODES.
+    vectors_mode: whether the embedding table is trained, see VECTORS_MODES. An encoder of PRETRAINED_ENCODERS takes ids itself, a pair as
+    one row: vocabulary_size, word_dropout, sparse and what names embeddings are then the encoder_settings' own matter.
     """
 
     vocabulary_size: int
@@ -54,12 +56,7 @@ class Classifier(Module):
     def __init__(self, config: ClassifierConfig) -> None:
         super().__init__()
         self.config = config
-        self.encoder = TextEncoder(
-            vocabulary_size=config.vocabulary_size, embedding_size=config.embedding_size,
-            encoder=config.encoder, encoder_settings=config.encoder_settings,
-            word_dropout=config.word_dropout, embedding_dropout=config.embedding_dropout,
-            embedding_std=config.embedding_std, sparse=config.sparse, vectors_mode=config.vectors_mode,
-        )  # fmt: skip
+        self.encoder = _encoder(config)
         self.pooling = Pooling(kind=config.pooling, size=self.encoder.output_size, k=config.k, regions=config.regions, passes=config.passes)
         self.vector_size = self.pooling.output_size * (4 if config.pair else 1)
         self.head = _head(self.vector_size, config)
@@ -89,6 +86,18 @@ class Classifier(Module):
     def layer_groups(self) -> list[list[str]]:
         """The encoder's parameters by layer, embeddings first; pooling and head are in none."""
         return layers_of(self.encoder, "encoder.")
+
+
+def _encoder(config: ClassifierConfig) -> Any:
+    """Ids (B, T) and their mask → (hidden, mask)."""
+    if config.encoder in PRETRAINED_ENCODERS:
+        return make_pretrained_encoder(config.encoder, config.encoder_settings)
+    return TextEncoder(
+        vocabulary_size=config.vocabulary_size, embedding_size=config.embedding_size,
+        encoder=config.encoder, encoder_settings=config.encoder_settings,
+        word_dropout=config.word_dropout, embedding_dropout=config.embedding_dropout,
+        embedding_std=config.embedding_std, sparse=config.sparse, vectors_mode=config.vectors_mode,
+    )  # fmt: skip
 
 
 def _head(size: int, config: ClassifierConfig) -> nn.Sequential:
