@@ -78,11 +78,16 @@ def train(
     if as_json:
         print_json({"model": model, "folder": str(out), **record})
     else:
-        where = {"test": "the test set", "dev": "development data"}[record["split"]]
-        things = "sentences" if what in TAGGED else "pairs" if what in PAIRS else "texts"
-        console().print(metrics_table(record["metrics"], f"{model} on {where}, {record['examples']:,} {things}"))
-        answers_by = f"weft generate {out} goes on with a prompt" if what in RAW else f"weft predict {out} FILE answers"
-        console().print(f"saved to {out}; {answers_by}, weft evaluate {out} FILE measures", soft_wrap=True)
+        _say(record, what, model, out)
+
+
+def _say(record: dict[str, Any], task: str, model: str, out: Path) -> None:
+    """What came of a training, for people."""
+    where = {"test": "the test set", "dev": "development data"}[record["split"]]
+    things = "sentences" if task in TAGGED else "pairs" if task in PAIRS else "texts"
+    console().print(metrics_table(record["metrics"], f"{model} on {where}, {record['examples']:,} {things}"))
+    answers_by = f"weft generate {out} goes on with a prompt" if task in RAW else f"weft predict {out} FILE answers"
+    console().print(f"saved to {out}; {answers_by}, weft evaluate {out} FILE measures", soft_wrap=True)
 
 
 def check_model(model: str | None) -> None:
