@@ -104,7 +104,7 @@ def test_settings_of_every_kind(weft_, data, tmp_path):
 @pytest.mark.parametrize(
     ("pairs", "said"),
     [
-        (["filtres=3"], "error: filtres: no such setting for this model (did you mean filters?); there are activation, batch_size, "),
+        (["filtres=3"], "error: filtres: no such setting for this model (did you mean filters?); there are activation, averaging, "),
         (["filters=many"], "error: filters: must be a whole number, like 100, not 'many'"),
         (["filters=2.5"], "error: filters: must be a whole number, like 100, not 2.5"),
         (["dropout=1.5"], "error: dropout: must be at least 0 and below 1, not 1.5"),

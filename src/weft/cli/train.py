@@ -73,16 +73,15 @@ def train(
         epochs=epochs, steps=steps, minutes=minutes, batch_size=batch_size, batch_tokens=batch_tokens, patience=patience,
         random_state=seed, device=device, precision=precision, threads=threads, vectors=vectors, **({} if loss is None else {"loss": loss}),
     )  # fmt: skip
-    if record is None:
-        return  # another rank writes and speaks
+    if record is not None:  # else another rank writes and speaks
+        _say(record, what, model, out, as_json)
+
+
+def _say(record: dict[str, Any], task: str, model: str, out: Path, as_json: bool) -> None:
+    """What came of a training."""
     if as_json:
         print_json({"model": model, "folder": str(out), **record})
-    else:
-        _say(record, what, model, out)
-
-
-def _say(record: dict[str, Any], task: str, model: str, out: Path) -> None:
-    """What came of a training, for people."""
+        return
     where = {"test": "the test set", "dev": "development data"}[record["split"]]
     things = "sentences" if task in TAGGED else "pairs" if task in PAIRS else "texts"
     console().print(metrics_table(record["metrics"], f"{model} on {where}, {record['examples']:,} {things}"))
