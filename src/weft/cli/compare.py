@@ -15,6 +15,7 @@ from weft.cli import options
 from weft.cli.output import console, print_json
 from weft.compare.results import Results
 from weft.compare.wording import best_rung, reported
+from weft.data.examples import RAW
 from weft.errors import InputError, meant
 from weft.estimators.rungs import ladder
 
@@ -64,6 +65,8 @@ def compare(
     splits, note = open_splits(
         data, valid=valid, test=test, seed=seed, **options.columns(text_column, pair_column, label_column, task, column)
     )
+    if splits.train.task in RAW:
+        raise InputError("perplexities of different tokens cannot be compared; weft train and weft evaluate go one by one", "--task")
     from weft.compare.ladder import Plan, suits  # scikit-learn and torch: after what can be wrong with the file
     from weft.compare.study import run_study
 
