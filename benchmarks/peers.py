@@ -72,6 +72,19 @@ PEERS: Mapping[str, Peer] = {
             "datasets==5.2.0",
         ),
     ),
+    "sentence-transformers": Peer(
+        "sentence-transformers",
+        (
+            "sentence-transformers==6.2.0",
+            "transformers==5.24.0",
+            "huggingface-hub==2.4.0",
+            "tokenizers==0.23.3",
+            "torch==2.13.0",
+            "numpy==2.4.6",
+            "scipy==1.17.1",
+            "scikit-learn==1.9.1",
+        ),
+    ),
     "transformers": Peer(
         "transformers", ("transformers==5.24.0", "huggingface-hub==2.4.0", "tokenizers==0.23.3", "torch==2.13.0", "numpy==2.4.6")
     ),

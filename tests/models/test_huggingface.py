@@ -67,6 +67,8 @@ def test_norms_by_their_old_names_and_half_precision():
     old = {f"bert.{key}".replace("Norm.weight", "Norm.gamma").replace("Norm.bias", "Norm.beta"): value for key, value in arrays.items()}
     state, _ = weights_from("bert", ours, old, "m")
     assert all(torch.equal(state[name], value) for name, value in weights_from("bert", ours, arrays, "m")[0].items())
+    constant = {**arrays, "embeddings.position_ids": torch.arange(18)[None]}
+    assert weights_from("bert", ours, constant, "m")[1] == []  # nothing of another head
     halves, _ = weights_from("bert", ours, {key: value.bfloat16() for key, value in arrays.items()}, "m")
     assert all(value.dtype == torch.float32 for value in halves.values())
 

@@ -64,11 +64,11 @@ _DISTIL = "transformer.layer.{layer}."
 
 FAMILIES: dict[str, Family] = {
     "bert": Family(
-        "bert.", _BERT_SETTINGS, _BERT_ROWS, ("cls.", "classifier.", "qa_outputs.", "embeddings.position_ids"), wanted=_ABSOLUTE,
+        "bert.", _BERT_SETTINGS, _BERT_ROWS, ("cls.", "classifier.", "qa_outputs."), wanted=_ABSOLUTE,
         said={"architectures": ["BertModel"], "pad_token_id": 0},
     ),
     "roberta": Family(
-        "roberta.", _BERT_SETTINGS, _BERT_ROWS, ("lm_head.", "classifier.", "qa_outputs.", "embeddings.position_ids"),
+        "roberta.", _BERT_SETTINGS, _BERT_ROWS, ("lm_head.", "classifier.", "qa_outputs."),
         fixed={"position_offset": 2}, wanted=_ABSOLUTE | {"pad_token_id": 1},
         said={"architectures": ["RobertaModel"], "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2},
     ),
@@ -89,7 +89,7 @@ FAMILIES: dict[str, Family] = {
             Row(_BLOCK + "feed_forward.leave.{part}", (_DISTIL + "ffn.lin2.{part}",)),
             Row(_BLOCK + "feed_forward_norm.{part}", (_DISTIL + "output_layer_norm.{part}",)),
         ),
-        ("vocab_", "pre_classifier.", "classifier.", "qa_outputs.", "embeddings.position_ids"),
+        ("vocab_", "pre_classifier.", "classifier.", "qa_outputs."),
         fixed={"segments": 0, "epsilon": 1e-12, "pooler": False}, said={"architectures": ["DistilBertModel"], "pad_token_id": 0},
     ),
 }  # fmt: skip
@@ -98,6 +98,7 @@ ACTIVATION_NAMES = {
     "gelu": "gelu", "gelu_new": "gelu-tanh", "gelu_pytorch_tanh": "gelu-tanh", "gelu_fast": "gelu-tanh", "relu": "relu", "tanh": "tanh",
 }  # fmt: skip
 POOLER = "pooler.dense.weight"
+CONSTANTS = ("embeddings.position_ids", "embeddings.token_type_ids")  # 0, 1, 2 … and zeros, which some checkpoints keep
 
 
 def family_of(config: Mapping[str, Any], place: str) -> str:
@@ -160,7 +161,7 @@ def weights_from(family: str, config: BertConfig, arrays: Mapping[str, Tensor], 
     Raises InputError naming the weights that are missing, that there is no place for, or whose shape does not fit.
     """
     rules = FAMILIES[family]
-    named = {_plain(name, rules.prefix): name for name in arrays}
+    named = {_plain(name, rules.prefix): name for name in arrays if not name.endswith(CONSTANTS)}
     expected = _expected(config)
     state, missing = {}, []
     for ours, theirs in pairs(family, config):
