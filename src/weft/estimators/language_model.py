@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from weft.data.examples import RAW
 from weft.data.raw import cut_end
 from weft.errors import InputError, meant
 from weft.estimators.base import Estimator
-from weft.estimators.rungs import LANGUAGE_RUNGS, RAW
+from weft.estimators.rungs import LANGUAGE_RUNGS
 from weft.saving import SavedModel
 
 if TYPE_CHECKING:

@@ -94,7 +94,7 @@ class LanguageModel(Module):
         self.start_symbol = self.end_symbol = config.end % config.vocabulary_size
         if not -1 <= config.end < config.vocabulary_size:
             raise ValueError(f"end={config.end} is no id of a vocabulary of {config.vocabulary_size}")
-        self.encoder = make_encoder(config.encoder, config.embedding_size, _causal(config.encoder, config.encoder_settings))
+        self.encoder = make_encoder(config.encoder, config.embedding_size, causal(config.encoder, config.encoder_settings))
         self.embedding = _table(config)
         self.output = make_output(
             config.output, size=int(self.encoder.output_size), vocabulary_size=config.vocabulary_size,  # type: ignore[arg-type]
@@ -196,7 +196,8 @@ class LanguageModel(Module):
 
     def scores(self, hidden: Tensor) -> Tensor:
         """hidden (N, H) → scores of the next token (N, V) that a softmax makes its probabilities."""
-        scored: Tensor = self.output.logits(hidden) if hasattr(self.output, "logits") else self.output.log_probabilities(hidden)
+        logits = getattr(self.output, "logits", self.output.log_probabilities)  # what is not normalised yet is quicker
+        scored: Tensor = logits(hidden)
         return scored
 
     def _begun(self, ids: Tensor) -> Reading:
@@ -243,7 +244,7 @@ def _table(config: LanguageModelConfig) -> Module:
     return table
 
 
-def _causal(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+def causal(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """An encoder's settings, made causal. Raises ValueError where it cannot be."""
     if name not in CAUSAL:
         raise ValueError(f"the encoder {name!r} sees what comes after: a language model's is one of {', '.join(CAUSAL)}")
