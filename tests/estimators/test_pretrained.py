@@ -236,3 +236,25 @@ def test_the_real_minilm():
     found = pretrained("minilm")
     assert found.config.layers == 6 and found.config.hidden_size == 384 and found.tokenizer.size == 30522
     assert found.tokenizer.encode("Flightless birds").ids == [101, 3462, 3238, 5055, 102]
+
+
+def test_a_gpt2_is_a_language_model(tmp_path):
+    from weft.data.checkpoint_files import write_tokenizer
+    from weft.data.checkpoints import GPT2, ByteLevelTokenizer
+    from weft.estimators.sentence_encoder import SentenceEncoder
+
+    letters = [chr(number) for number in range(ord("a"), ord("z") + 1)]
+    tokenizer = ByteLevelTokenizer([*letters[:4], "<|endoftext|>", *letters[4:], "ab", "Ġa", "Ġ"], [("a", "b"), ("Ġ", "a")], GPT2)
+    shutil.copytree(MODELS / "gpt2", tmp_path / "gpt2")
+    write_tokenizer(tmp_path / "gpt2", tokenizer)
+    found = pretrained(tmp_path / "gpt2")
+    model = found.language_model().eval()
+    assert model.end_symbol == tokenizer.ids["<|endoftext|>"] == 4
+    hidden = torch.randn(3, 8)
+    torch.testing.assert_close(model.scores(hidden), hidden @ found.weights["embedding.weight"].T)  # GPT-2's head is its embeddings
+    again = pretrained(write_checkpoint(tmp_path / "again", "gpt2", found.config, model.state_dict(), tokenizer))
+    assert again.config == found.config and all(torch.equal(again.weights[name], value) for name, value in found.weights.items())
+    with pytest.raises(InputError, match=r"is a language model \(gpt2\), which sees what comes before alone; an encoder was expected"):
+        SentenceEncoder.from_pretrained(tmp_path / "gpt2", precision="fp32", threads=1)
+    with pytest.raises(InputError, match=r"is an encoder \(bert\), which foretells no next token"):
+        pretrained(MINILM).language_model()

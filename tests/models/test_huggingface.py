@@ -13,11 +13,11 @@ import torch
 from safetensors.torch import load_file
 
 from weft.errors import InputError
-from weft.models.bert import Bert, BertConfig
-from weft.models.huggingface import FAMILIES, config_from, config_to, family_of, weights_from, weights_to
+from weft.models.bert import Bert
+from weft.models.huggingface import FAMILIES, Config, config_from, config_to, family_of, network_of, weights_from, weights_to
 
 CHECKPOINTS = Path(__file__).with_name("data") / "checkpoints"
-NAMES = ("bert", "bert-other", "bert-head", "roberta", "distilbert")
+NAMES = ("bert", "bert-other", "bert-head", "roberta", "distilbert", "gpt2")
 SEPARATOR = 4
 
 
@@ -27,7 +27,7 @@ def read(name: str) -> tuple[dict[str, Any], dict[str, torch.Tensor], dict[str, 
     return config, load_file(folder / "model.safetensors"), expected
 
 
-def taken(name: str) -> tuple[str, BertConfig, dict[str, torch.Tensor], list[str]]:
+def taken(name: str) -> tuple[str, Config, dict[str, torch.Tensor], list[str]]:
     config, arrays, _ = read(name)
     family = family_of(config, "config.json")
     ours = config_from(family, config, arrays, SEPARATOR, "config.json")
@@ -38,11 +38,11 @@ def taken(name: str) -> tuple[str, BertConfig, dict[str, torch.Tensor], list[str
 def test_as_transformers(name):
     _, config, state, _ = taken(name)
     expected = read(name)[2]
-    bert = Bert(config).eval()
-    bert.load_state_dict(state)
-    mask = torch.tensor(expected["mask"])
+    network = network_of(config).eval()
+    network.load_state_dict(state)
+    ids, mask = torch.tensor(expected["ids"]), torch.tensor(expected["mask"])
     with torch.no_grad():
-        hidden, _ = bert(torch.tensor(expected["ids"]), mask)
+        hidden, _ = network(ids, mask) if isinstance(network, Bert) else network.encoder(network.embedded(ids), mask)
     torch.testing.assert_close(hidden[mask], torch.tensor(expected["hidden"])[mask], rtol=0, atol=1e-5)
 
 
@@ -52,11 +52,11 @@ def test_there_and_back(name):
     theirs, arrays, _ = read(name)
     back = weights_to(family, config, state)
     kept = {key.removeprefix(FAMILIES[family].prefix): value for key, value in arrays.items()}
-    assert set(kept) == set(back) | set(left)
+    assert set(kept) == set(back) | set(left), "both ways the same weights"
     assert all(torch.equal(kept[key], value) for key, value in back.items())
     assert bool(left) == (name == "bert-head") and all(one.startswith("cls.") for one in left)
     said = config_to(family, config)
-    assert all(theirs[key] == value for key, value in said.items() if key != "architectures")
+    assert all(theirs[key] == value for key, value in said.items() if key not in ("architectures", "n_inner"))
     again = config_from(family, said, back, SEPARATOR, "config.json")
     assert again == config
 
@@ -100,7 +100,7 @@ def test_weights_that_do_not_fit_are_named(change, said):
 @pytest.mark.parametrize(
     "change,said",
     [
-        ({"model_type": "llama"}, "of the family 'llama' .model_type.; weft reads bert, roberta, distilbert"),
+        ({"model_type": "llama"}, "of the family 'llama' .model_type.; weft reads bert, roberta, distilbert, gpt2"),
         ({"model_type": "brt"}, "did you mean bert"),
         ({"model_type": None}, "of the family None"),
         ({"position_embedding_type": "relative_key"}, "position_embedding_type 'relative_key'; weft reads checkpoints of 'absolute'"),
@@ -125,3 +125,21 @@ def test_what_a_family_does_not_have_is_not_written():
         weights_to("distilbert", replace(config, pooler=False), state)
     with pytest.raises(ValueError, match="not 'sigmoid'"):
         config_to("bert", replace(config, activation="sigmoid"))
+    with pytest.raises(ValueError, match="a gpt2 is a language model, and this network is none"):
+        config_to("gpt2", config)
+    _, gpt, _, _ = taken("gpt2")
+    with pytest.raises(ValueError, match="a gpt2 has positions=learned, this network rotary"):
+        config_to("gpt2", replace(gpt, encoder_settings={**gpt.encoder_settings, "positions": "rotary"}))
+
+
+def test_what_a_gpt2_does_otherwise_is_refused():
+    config, arrays, _ = read("gpt2")
+    for change in ({"layer_norm_epsilon": 1e-6}, {"scale_attn_by_inverse_layer_idx": True}, {"tie_word_embeddings": False}):
+        with pytest.raises(InputError, match=f"has {next(iter(change))}"):
+            config_from("gpt2", {**config, **change}, arrays, 4, "config.json")
+    state = {name: value for name, value in arrays.items() if "h.1.attn.c_attn.weight" not in name}
+    with pytest.raises(InputError, match=r"lacks 1 weights of a gpt2 of 2 layers: h\.1\.attn\.c_attn\.weight"):
+        weights_from("gpt2", config_from("gpt2", config, arrays, 4, "c"), state, "m")
+    turned = {name: value.T if name.endswith("c_fc.weight") else value for name, value in arrays.items()}
+    with pytest.raises(InputError, match=r"mlp\.c_fc\.weight has the shape 32 × 8, and by the config it is 8 × 32"):
+        weights_from("gpt2", config_from("gpt2", config, arrays, 4, "c"), turned, "m")

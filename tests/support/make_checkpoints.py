@@ -20,6 +20,7 @@ SIZES = {"num_hidden_layers": 2, "hidden_size": 8, "num_attention_heads": 2, "in
 def made() -> dict[str, tuple[type, Any]]:
     """The class and the config of each."""
     bert = {"vocab_size": VOCABULARY, **SIZES}
+    gpt = {"n_embd": 8, "n_layer": 2, "n_head": 2, "n_positions": 16, "bos_token_id": 4, "eos_token_id": 4}
     distil = {"dim": 8, "n_layers": 2, "n_heads": 2, "hidden_dim": 12, "max_position_embeddings": 16}
     return {
         "bert": (theirs.BertModel, theirs.BertConfig(**bert)),
@@ -29,6 +30,7 @@ def made() -> dict[str, tuple[type, Any]]:
         ),
         "bert-head": (theirs.BertForMaskedLM, theirs.BertConfig(**bert)),
         "roberta": (theirs.RobertaModel, theirs.RobertaConfig(**bert, type_vocab_size=1, pad_token_id=1)),
+        "gpt2": (theirs.GPT2LMHeadModel, theirs.GPT2Config(vocab_size=VOCABULARY, **gpt)),
         "distilbert": (theirs.DistilBertModel, theirs.DistilBertConfig(vocab_size=VOCABULARY, **distil)),
     }
 
@@ -41,7 +43,7 @@ def answered(name: str, model: Any) -> dict[str, Any]:
     ids[0, 4] = ids[0, 8] = SEPARATOR
     ends = (ids == SEPARATOR).long()
     segments = {"token_type_ids": (ends.cumsum(1) - ends).clamp(max=1)} if name.startswith("bert") else {}
-    encoder = getattr(model, "bert", model)
+    encoder = getattr(model, "bert", getattr(model, "transformer", model)) if name in ("bert-head", "gpt2") else model
     with torch.no_grad():
         hidden = encoder(ids, attention_mask=mask.long(), **segments).last_hidden_state
     return {"ids": ids.tolist(), "mask": mask.tolist(), "hidden": hidden.tolist()}
@@ -54,6 +56,7 @@ def main(folder: Path) -> None:
         for parameter in model.parameters():
             torch.nn.init.normal_(parameter, std=0.3)
         model.save_pretrained(folder / name)
+        (folder / name / "generation_config.json").unlink(missing_ok=True)
         (folder / name / "expected.json").write_text(json.dumps(answered(name, model)))
 
 

@@ -53,7 +53,7 @@ class Network(Engine):
         self.build(list(data.texts) + list(data.pairs or []), data.pairs is not None)
 
     def build(self, texts: Sequence[str], pair: bool) -> None:
-        """Trains the tokenizer on the texts and draws the initial weights from the seed; takes both from a checkpoint, where one is named."""
+        """Trains the tokenizer on the texts and draws the initial weights from the seed; or takes both from a checkpoint."""
         if "pretrained" in self.settings.network:
             self.start_from(self.settings.network["pretrained"])
             return
@@ -81,10 +81,11 @@ class Network(Engine):
         """The encoder and the tokenizer of a checkpoint, and a head drawn from the seed. Raises InputError where there is no such one."""
         start = pretrained(source)
         own = {name: value for name, value in self.settings.network.items() if name not in ("pretrained", "layer_dropout")}
-        room, longest = start.config.maximum_positions, self.settings.tokenizer["maximum_length"]
+        given = start.encoder_config
+        room, longest = given.maximum_positions, self.settings.tokenizer["maximum_length"]
         if longest > room:
             raise InputError(f"must be at most the {room} positions of {start.name}, not {longest}", "maximum_length")
-        encoder = replace(start.config, dropout=self.settings.network["layer_dropout"], pooler=False)
+        encoder = replace(given, dropout=self.settings.network["layer_dropout"], pooler=False)
         config = ClassifierConfig(
             vocabulary_size=encoder.vocabulary_size, outputs=self.outputs, encoder="bert", encoder_settings=asdict(encoder), **own
         )
@@ -92,6 +93,10 @@ class Network(Engine):
         model = self.draw(lambda: Classifier(config))
         model.encoder.load_state_dict({name: value for name, value in start.weights.items() if not name.startswith("pooler.")})
         self.model = model
+
+    def remade(self, network: dict[str, Any]) -> Any:
+        """The network that `describe` told of."""
+        return Classifier(described_config(ClassifierConfig, network))
 
     def batches(self, data: Examples, *, shuffled: bool) -> Batches:
         limit = self.settings.tokenizer["maximum_length"] or None
@@ -187,7 +192,7 @@ class Network(Engine):
         """The network of a model folder. Raises InputError where its weights do not fit its config."""
         restored = cls(task, network["outputs"], settings, compute, seed=0)
         restored.tokenizer = tokenizer_from_dict(tokenizer)
-        restored.model = Classifier(described_config(ClassifierConfig, network))
+        restored.model = restored.remade(network)
         restored.take_up(arrays)
         return restored
 

@@ -24,7 +24,8 @@ from weft.data.checkpoints import CheckpointTokenizer
 from weft.errors import InputError, MissingExtra, meant
 from weft.files import CHUNK, atomic_write, cache_folder, fetch_package, open_member, read_json, sha256, write_json, write_manifest
 from weft.models.bert import Bert, BertConfig
-from weft.models.huggingface import config_from, config_to, family_of, weights_from, weights_to
+from weft.models.huggingface import Config, config_from, config_to, family_of, network_of, weights_from, weights_to
+from weft.models.language_model import LanguageModel
 
 log = logging.getLogger("weft")
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
@@ -61,18 +62,33 @@ NAMED: dict[str, Named] = {
 
 @dataclass(frozen=True)
 class Pretrained:
-    """An encoder as it was read. weights: a Bert's state; digest: the SHA-256 of their file."""
+    """A network as it was read. weights: the state of a Bert, or of a language model (GPT-2); digest: the SHA-256 of their file."""
 
     name: str
     family: str
-    config: BertConfig
+    config: Config
     weights: dict[str, Tensor]
     tokenizer: CheckpointTokenizer
     digest: str
 
+    @property
+    def encoder_config(self) -> BertConfig:
+        """Its config. Raises InputError where it is no encoder."""
+        if not isinstance(self.config, BertConfig):
+            raise InputError(f"is a language model ({self.family}), which sees what comes before alone; an encoder was expected", self.name)
+        return self.config
+
     def encoder(self, **changed: Any) -> Bert:
-        """The network with its weights; changed: of its config, such as dropout."""
-        made = Bert(replace(self.config, **changed))
+        """The network with its weights; changed: of its config, such as dropout. Raises InputError where it is no encoder."""
+        made = Bert(replace(self.encoder_config, **changed))
+        made.load_state_dict(self.weights)
+        return made
+
+    def language_model(self) -> LanguageModel:
+        """The network with its weights, where it is one that goes on with texts. Raises InputError where it is an encoder."""
+        made = network_of(self.config)
+        if not isinstance(made, LanguageModel):
+            raise InputError(f"is an encoder ({self.family}), which foretells no next token; a gpt2 does", self.name)
         made.load_state_dict(self.weights)
         return made
 
@@ -135,7 +151,8 @@ def read_checkpoint(folder: Path) -> Pretrained:
     tokenizer = read_tokenizer(folder, family)
     place = str(folder / CONFIG)
     try:
-        ours = config_from(family, config, arrays, tokenizer.id_of("separator"), place)
+        ends = tokenizer.id_of("separator") if tokenizer.special.end is None else tokenizer.id_of("end")
+        ours = config_from(family, config, arrays, ends, place)
         weights, left = weights_from(family, ours, arrays, str(folder / WEIGHTS))
     except InputError:
         raise
@@ -149,9 +166,7 @@ def read_checkpoint(folder: Path) -> Pretrained:
     return Pretrained(str(folder), family, ours, weights, tokenizer, sha256(folder / WEIGHTS))
 
 
-def write_checkpoint(
-    folder: str | Path, family: str, config: BertConfig, state: Mapping[str, Tensor], tokenizer: CheckpointTokenizer
-) -> Path:
+def write_checkpoint(folder: str | Path, family: str, config: Config, state: Mapping[str, Tensor], tokenizer: CheckpointTokenizer) -> Path:
     """A folder that `pretrained` and the Hugging Face libraries read; config.json is written last. ValueError where the family has no
     such network, or the tokenizer another number of tokens."""
     if tokenizer.size != config.vocabulary_size:
