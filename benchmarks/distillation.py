@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +114,7 @@ def speeds(rows: list[dict[str, Any]], options: argparse.Namespace) -> list[dict
         small = load(folders["distilled", name], threads=options.threads, precision="fp32")
         for kind, model in large.items():
             sides = (name, f"{options.teacher} in {kind}")
-            ours, theirs = turns(lambda small=small: rate(small), lambda model=model: rate(model), options.turns)
+            ours, theirs = turns(partial(rate, small), partial(rate, model), options.turns)
             found.append(compared(f"{name}, fp32, beside {sides[1]}", "texts/s", ours, theirs, sides))
     return found
 
