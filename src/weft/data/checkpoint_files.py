@@ -61,7 +61,7 @@ def write_tokenizer(folder: Path, tokenizer: CheckpointTokenizer) -> None:
 
 def _special(usual: Special, said: Mapping[str, Any]) -> Special:
     """The family's special tokens, by the names that tokenizer_config.json gives them."""
-    named = {}
+    named: dict[str, Any] = {}
     for ours, theirs in ROLES.items():
         value = said.get(theirs)
         value = value.get("content") if isinstance(value, Mapping) else value

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from torch.nn import Module
 
 from weft.models.encoders import looked_up
+from weft.models.language_encoder import LanguageEncoder
+from weft.models.language_model import LanguageModelConfig
 from weft.nn.dropout import Dropout
 from weft.nn.initialisation import normal_
 from weft.nn.transformer import TransformerEncoder
@@ -96,7 +98,8 @@ class Bert(Module):
 
     def segment_ids(self, ids: Tensor) -> Tensor:
         """(B, T): how many separators stand before each position, at most the last segment's number."""
-        ends = (ids == self.config.separator).long()
+        separator = -1 if self.config.separator is None else self.config.separator
+        ends = ids.eq(separator).long()
         return (ends.cumsum(1) - ends).clamp(max=self.config.segments - 1)
 
     def pooled(self, hidden: Tensor) -> Tensor:
@@ -115,7 +118,10 @@ class Bert(Module):
 
 
 # Text encoders that take ids themselves, and are made to start from weights that are learnt already.
-PRETRAINED_ENCODERS: dict[str, tuple[type, type[Module]]] = {"bert": (BertConfig, Bert)}
+PRETRAINED_ENCODERS: dict[str, tuple[type, type[Module]]] = {
+    "bert": (BertConfig, Bert),
+    "language-model": (LanguageModelConfig, LanguageEncoder),
+}
 
 
 def make_pretrained_encoder(name: str, settings: Mapping[str, Any]) -> Module:
