@@ -159,7 +159,7 @@ def _lessons(teacher: TextClassifier, data: Examples, recipe: Recipe) -> Lessons
     started = time.perf_counter()
     if not recipe.vectors:
         lessons = Lessons(torch.from_numpy(np.asarray(teacher.engine_.scores(data.texts, data.pairs), np.float32)))
-    elif not isinstance(engine := teacher.engine_, Network):
+    elif not hasattr(getattr(engine := teacher.engine_, "model", None), "vector"):
         raise InputError(f"the teacher, {teacher.model!r}, has no vectors to follow", "vectors")
     else:
         asked = Examples(data.texts, data.pairs, np.zeros(len(data), np.int64))
