@@ -317,3 +317,34 @@ def test_distillation_from_arguments_to_json(monkeypatch, tmp_path, capsys):
     assert all(0 <= row["test"] <= 1 and row["bytes"] > 0 for row in results["runs"])
     assert [row["what"] for row in results["speed"]] == [f"cnn, fp32, beside gru in {kind}" for kind in ("fp32", "bf16")]
     assert "| distilled | cnn |" in printed and len(list((tmp_path / "models").iterdir())) == 6
+
+
+def test_encoding_from_arguments_to_json(monkeypatch, tmp_path, capsys):
+    """The peer answered for by ourselves: its vectors are ours, so that every cosine is 1."""
+    from checkpoints import MINILM
+
+    monkeypatch.syspath_prepend(str(FOLDER))
+    encode = importlib.import_module("encode")
+    made = encode.SentenceEncoder.from_pretrained(MINILM, precision="fp32", threads=1)
+
+    def run(name, script, request, *, threads):
+        assert name == "sentence-transformers" and (FOLDER / "peers" / script).is_file() and request["precision"] == "fp32"
+        assert read_json(Path(request["folder"]) / "1_Pooling" / "config.json")["pooling_mode_mean_tokens"]
+        np.save(request["vectors"], made.encode(request["texts"]))
+        return {"startup": 1.0, "seconds": [9.0, 0.5]}
+
+    monkeypatch.setattr(encode.peers, "run", run)
+    monkeypatch.setattr(encode.peers, "environment", lambda name: None)
+    monkeypatch.setattr(encode, "has_fast_bf16", lambda kind: False)
+    monkeypatch.setattr(encode, "checkpoint_folder", lambda name: MINILM)
+    monkeypatch.setattr(encode.SentenceEncoder, "from_pretrained", classmethod(lambda cls, *args, **options: made))
+    monkeypatch.setattr(datasets, "load", lambda name: Splits(table(80, 0), table(6, 1), None))
+    out = tmp_path / "encode.json"
+    monkeypatch.setattr(sys, "argv", ["encode.py", "--quick", "--threads", "1", "--out", str(out)])
+    encode.main()
+    rows, printed = read_json(out)["rows"], capsys.readouterr().out
+    assert [row["what"] for row in rows][:2] == ["fp32 against fp32", "fp32 against fp32: smallest cosine"]
+    assert rows[0]["second"] == 60 / 0.5 and rows[1]["first"] == pytest.approx(1.0, abs=1e-5)
+    assert "bf16 against bf16 is left out" in printed
+    for name in ("encode", "peers"):
+        sys.modules.pop(name, None)
