@@ -238,7 +238,7 @@ _TRANSLATION = (
 TRANSLATION_RUNGS: dict[str, Rung] = {rung.name: rung for rung in _TRANSLATION}
 
 _FORETOLD: dict[str, Any] = {
-    "tokenizer": "words", "embedding_size": 256, "embedding_std": 0.05, "output_bias": True, "block": 35, "batch_size": 20, "dropout": 0.3,
+    "tokenizer": "words", "embedding_size": 256, "embedding_std": 0.1, "output_bias": True, "block": 35, "batch_size": 20, "dropout": 0.3,
     "embedding_dropout": 0.1, "learning_rate": 3e-3, "schedule": "cosine", "warmup": 0.05, "clip": 1.0, "epochs": 6,
 }  # fmt: skip
 _CELLS: dict[str, Any] = {**_FORETOLD, "encoder": "recurrent", "hidden_size": 256, "layers": 2, "layer_dropout": 0.2}
