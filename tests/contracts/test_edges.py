@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tiny import CASES, CLASSES, FP32, UNKNOWN, WORDS, corpus, everything, network, probes, resolved, rung_of, small, vectors_of
+from tiny import CASES, CLASSES, FP32, HEADS, UNKNOWN, WORDS, corpus, everything, network, probes, resolved, rung_of, small, vectors_of
 
 from weft import TextClassifier, TextRegressor
 from weft.data.batch import Batch
@@ -52,7 +52,7 @@ def test_unknown_words_are_alike(fitted):
     one, other = fitted.decision_function([UNKNOWN[0], UNKNOWN[1]])
     cut = fitted.engine_.settings.tokenizer
     if not cut.get("buckets") or cut["ngrams"] in (None, 1):
-        assert np.array_equal(one, other)
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-6)
 
 
 def test_nothing_asked_nothing_answered(fitted):
@@ -98,7 +98,7 @@ def test_training_needs_texts_labels_and_two_classes(rung):
     for given, answers, said in cases:
         with pytest.raises(InputError, match=said):
             estimator(rung).fit(given, answers)
-    with pytest.raises(InputError, match=r"label 2 .*inf"):
+    with pytest.raises(InputError, match=r"label 2 .*inf" if (rung, "number") in HEADS else "does classification, not regression"):
         TextRegressor(rung_of(rung), small(rung), vectors=vectors_of(rung), steps=1).fit(["a b", "c d"], [1.0, math.inf])
 
 
@@ -130,7 +130,7 @@ def test_one_row_and_one_step(rung):
         assert batch.inputs.shape[0] == 1
         for training in (True, False):
             made.model.train(training).zero_grad()
-            term = made.loss(data)(made.model, batch)["cross-entropy"]
+            (term,) = made.loss(data)(made.model, batch).values()
             term.value.backward()
             assert torch.isfinite(term.value)
             assert all(torch.isfinite(parameter.grad).all() for parameter in made.model.parameters())
@@ -146,7 +146,7 @@ def test_wrong_shapes_are_named(rung):
         made.model(Batch(torch.zeros(2, 0, dtype=torch.int64), torch.zeros(2, 0, dtype=torch.bool), None, torch.arange(2)))
     with pytest.raises(ValueError, match=r"not \(11, \d+, 1\)"):
         made.model(replace(batch, inputs=batch.inputs[..., None]))
-    if rung not in PRETRAINED_RUNGS:  # whose pairs are one row
+    if (rung, "pair") in HEADS and rung not in PRETRAINED_RUNGS:  # whose pairs are one row
         with pytest.raises(ValueError, match="compares two texts"):
             network(rung, "pair").model(batch)
 
@@ -172,7 +172,7 @@ def test_a_loss_that_is_no_number_is_named_by_step_and_batch(rung):
     def poison(moment):
         if moment.step == 7:
             with torch.no_grad():
-                made.model.head[-1].bias.fill_(math.nan)
+                list(made.model.parameters())[-1].fill_(math.nan)  # what is added to its answers
 
     with pytest.raises(DivergedError, match="loss is nan at step 7, batch 2") as caught:
         made.fit(data, None, Budget(steps=12), callbacks=[poison])

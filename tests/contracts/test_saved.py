@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from tiny import CASES, KINDS, corpus, probes, rung_of, small, vectors_of
+from tiny import CASES, HEADS, corpus, probes, rung_of, small, vectors_of
 
 import weft
 from weft import TextClassifier, TextRegressor
@@ -38,7 +38,7 @@ def answers(estimator, texts) -> list:
     return [estimator.decision_function(texts), estimator.predict_proba(texts), estimator.predict(texts)]
 
 
-@pytest.mark.parametrize("rung,kind", [(rung, kind) for rung in CASES for kind in KINDS])
+@pytest.mark.parametrize("rung,kind", HEADS)
 def test_loaded_is_as_saved(rung, kind, tmp_path):
     estimator, texts = fitted(rung, kind)
     estimator.save(tmp_path / "model")

@@ -112,8 +112,9 @@ def test_any_text_is_read_or_refused(text):
 
 @pytest.mark.parametrize("rung", NEURAL)
 def test_a_rungs_settings_resolve_and_what_is_saved_resolves_to_the_same(rung):
-    resolved = resolve(RUNGS[rung].settings)
-    assert resolve(resolved.flat) == resolved
+    network = RUNGS[rung].network
+    resolved = resolve(RUNGS[rung].settings, network=network)
+    assert resolve(resolved.flat, network=network) == resolved
     for name, value in RUNGS[rung].settings.items():
         assert resolved.flat[name] == value
 
@@ -134,11 +135,12 @@ def test_every_field_that_a_user_may_set_is_a_setting_and_no_other(encoder):
 
 @pytest.mark.parametrize("rung", NEURAL)
 def test_every_setting_of_a_rung_takes_its_own_value_as_text(rung):
-    resolved = resolve(RUNGS[rung].settings).flat
+    network = RUNGS[rung].network
+    resolved = resolve(RUNGS[rung].settings, network=network).flat
     texts = {
         name: ",".join(map(str, value)) if isinstance(value, tuple) else str(value) for name, value in resolved.items() if value is not None
     }
-    again = resolve(RUNGS[rung].settings, texts).flat
+    again = resolve(RUNGS[rung].settings, texts, network=network).flat
     assert {name: value for name, value in again.items() if name in texts} == {name: resolved[name] for name in texts}
 
 

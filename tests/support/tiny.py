@@ -19,6 +19,7 @@ import torch.nn.functional as F
 
 from weft.data.batch import IGNORED, Batch, with_tokens
 from weft.device import Compute
+from weft.estimators.engines import network_of
 from weft.estimators.network import Examples, Network
 from weft.estimators.rungs import PRETRAINED_RUNGS, RUNGS, TEXT_RUNGS
 from weft.estimators.settings import Settings, resolve
@@ -36,6 +37,13 @@ KINDS = {
     "number": ("regression", False),
     "pair": ("classification", True),
 }
+# every case with every head that it can have
+HEADS = [
+    (case, kind)
+    for case in CASES
+    for kind, (task, pair) in KINDS.items()
+    if task in TEXT_RUNGS[case.partition(",")[0]].tasks and not (pair and not TEXT_RUNGS[case.partition(",")[0]].reads_pairs)
+]
 FP32 = Compute(torch.device("cpu"), "fp32", 1)
 BF16 = Compute(torch.device("cpu"), "bf16", 1)
 CLASSES = 3
@@ -88,7 +96,7 @@ def small(case: str, *, dropout: float | None = None, **more: Any) -> dict[str, 
     chosen: dict[str, Any] = {name: size for name, size in SIZES.items() if known.get(name) is not None}
     if "pretrained" in known:
         chosen |= {"pretrained": MINILM, "maximum_length": 90, "learning_rate": 1e-3}
-    if known["head"]:
+    if known.get("head"):
         chosen["head"] = tuple(16 for _ in known["head"])
     if dropout is not None:
         chosen.update({name: dropout for name in known if "dropout" in name or name == "variational"})
@@ -143,7 +151,8 @@ def network(
     outputs = 1 if task == "regression" else CLASSES
     data = corpus(kind) if data is None else data
     vectors = None if vectors_of(rung) is None else Vectors(vectors_of(rung))
-    made = Network(task, outputs, resolved(rung, **settings), compute, seed, vectors)
+    chosen = resolved(rung, **settings)
+    made = network_of(chosen)(task, outputs, chosen, compute, seed, vectors)
     made.build(list(data.texts) + list(data.pairs or []), pair)
     return made
 

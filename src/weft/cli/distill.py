@@ -12,7 +12,7 @@ from weft.cli.output import console, print_json
 from weft.errors import InputError, meant
 from weft.estimators.rungs import RUNGS
 
-STUDENTS = tuple(name for name, rung in RUNGS.items() if rung.engine == "neural")
+STUDENTS = tuple(name for name, rung in RUNGS.items() if rung.has_head)
 
 
 def distill(

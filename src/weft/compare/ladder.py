@@ -190,8 +190,7 @@ def suits(rung: str, table: Table) -> bool:
     row = ladder(table.task).get(rung)
     if row is None:
         return False
-    reads_pairs = row.engine == "neural" or rung == "majority"
-    return table.task in row.tasks and (table.pairs is None or reads_pairs)
+    return table.task in row.tasks and (table.pairs is None or row.reads_pairs)
 
 
 def _settings(rung: str, plan: Plan) -> dict[str, Any]:

@@ -117,8 +117,8 @@ def _student(student: Any) -> TextClassifier:
     pupil = TextClassifier(student) if isinstance(student, str) else student
     if not isinstance(pupil, TextClassifier):
         raise InputError(f"is a {type(pupil).__name__}; a student is a TextClassifier, or the name of its model", "student")
-    if pupil._rung().engine != "neural":
-        there = ", ".join(name for name, rung in pupil.rungs.items() if rung.engine == "neural")
+    if not pupil._rung().has_head:
+        there = ", ".join(name for name, rung in pupil.rungs.items() if rung.has_head)
         raise InputError(f"{pupil.model!r} learns from labels alone; students are {there}", "student")
     pupil._check_budget()
     return pupil

@@ -43,12 +43,24 @@ class Rung:
             return "language-model"
         if "pretrained" in self.settings:
             return "pretrained"
+        if "class_size" in self.settings:
+            return "generative"
         return "tagger" if self.tagging else "seq2seq" if self.tasks == PAIRS else "classifier"
 
     @property
     def takes_vectors(self) -> bool:
         """Whether it can start from word vectors."""
-        return self.engine == "neural" and self.network in ("classifier", "tagger")
+        return self.engine == "neural" and self.network in ("classifier", "generative", "tagger")
+
+    @property
+    def has_head(self) -> bool:
+        """Whether it is a classifier's head over an encoder, which a teacher can be followed with."""
+        return self.engine == "neural" and self.network in ("classifier", "pretrained")
+
+    @property
+    def reads_pairs(self) -> bool:
+        """Whether it can be trained on pairs of texts."""
+        return self.name == "majority" or self.has_head
 
 
 _RUNGS = (
@@ -132,6 +144,14 @@ _RUNGS = (
         {
             "encoder": "recurrent", "cell": "lstm", "bidirectional": True, "pooling": "attentive", **EMBEDDED, "embedding_dropout": 0.3,
             "learning_rate": 2e-3,
+        },
+    ),
+    Rung(
+        "generative-lstm", "neural", ("classification",), "Yogatama et al., 2017",
+        "a language model for each class, of one LSTM; the class whose text is likeliest",
+        {
+            "encoder": "recurrent", "cell": "lstm", "class_size": 32, "maximum_size": 5000, "embedding_size": 128, "embedding_std": 0.1,
+            "learning_rate": 3e-3, "epochs": 6, "checks": 6,
         },
     ),
     Rung(

@@ -25,6 +25,7 @@ from weft.metrics_text import MEASURES
 from weft.models.classifier import ClassifierConfig
 from weft.models.decoders import ATTEND, CONDITIONS, DECODERS
 from weft.models.encoders import ENCODERS, VECTORS_MODES, RecurrentConfig
+from weft.models.generative import GenerativeConfig
 from weft.models.language_model import LanguageModelConfig
 from weft.models.seq2seq import TIED, Seq2SeqConfig
 from weft.models.tagger import CHARACTERS, JOINS, TaggerConfig
@@ -67,6 +68,17 @@ class BudgetSettings:
     label_smoothing: float = 0.0
     class_weights: str = "none"
     loss: str = ""
+
+
+@dataclass(frozen=True)
+class GenerativeSettings:
+    """As BudgetSettings; the loss is the text's own."""
+
+    epochs: float = 10
+    batch_size: int = 50
+    batch_tokens: int = 0
+    patience: int = 0
+    checks: int = 10
 
 
 @dataclass(frozen=True)
@@ -173,14 +185,17 @@ class LanguageSettings:
 NETWORKS: dict[str, tuple[type, type, type]] = {
     "classifier": (TokenizerSettings, ClassifierConfig, BudgetSettings),
     "pretrained": (CheckpointTokenizerSettings, FineTuningSettings, BudgetSettings),
+    "generative": (TokenizerSettings, GenerativeConfig, GenerativeSettings),
     "tagger": (WordSettings, TaggerConfig, TaggingSettings),
     "seq2seq": (PairTokenizerSettings, Seq2SeqConfig, TranslationSettings),
     "language-model": (StreamTokenizerSettings, LanguageModelConfig, LanguageSettings),
 }
 # what a network decides of its encoder itself
-DECIDED: Mapping[str, set[str]] = {"language-model": {"causal", "bidirectional", "maximum_positions"}}
+FORETELLS = {"causal", "bidirectional", "maximum_positions"}
+DECIDED: Mapping[str, set[str]] = {"language-model": FORETELLS, "generative": FORETELLS}
 OWNED_BY_DATA: dict[type, set[str]] = {
     ClassifierConfig: {"vocabulary_size", "outputs", "pair", "encoder_settings", "sparse"},
+    GenerativeConfig: {"vocabulary_size", "outputs", "encoder_settings", "sparse"},
     TaggerConfig: {
         "vocabulary_size", "character_vocabulary", "columns", "features", "encoder_settings", "sparse", "levels", "constrained"
     },
@@ -197,6 +212,7 @@ ALSO_FROM_0 = (
 FROM_1 = (
     "embedding_size",
     "feature_size",
+    "class_size",
     "character_size",
     "character_hidden",
     "character_width",

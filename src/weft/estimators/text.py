@@ -58,6 +58,8 @@ class _TextEstimator(Estimator):
             raise InputError(f"{self.model!r} does {', '.join(rung.tasks)}, not {self.task_}", "model")
         if self.vectors is not None and not rung.takes_vectors:
             raise InputError(f"{rung.name!r} starts from no word vectors; --vectors is for the neural models that learn words", "vectors")
+        if data.pairs is not None and not rung.reads_pairs:
+            raise InputError(f"{rung.name!r} reads one text; pairs run on the neural rungs and on majority", "model")
         self.pair_, self.seed_ = data.pairs is not None, self._seed()
         self._learn_classes(data.labels)
         if rung.engine == "neural":
@@ -68,8 +70,6 @@ class _TextEstimator(Estimator):
 
     def _fit_whole(self, rung: Rung, data: Labelled) -> None:
         """Trains an engine that goes to its own end, on all data."""
-        if data.pairs is not None and rung.name != "majority":
-            raise InputError(f"{rung.name!r} reads one text; pairs run on the neural rungs and on majority", "model")
         if self.loss is not None:
             own = "among its settings" if rung.engine == "fasttext" else "of its own"
             raise InputError(f"{rung.name!r} has a loss {own}; --loss is for the neural models", "loss")
@@ -137,11 +137,11 @@ class _TextEstimator(Estimator):
 
     def _network(self, rung: Rung) -> Any:
         """The neural engine for these settings, not built yet. Raises InputError for word vectors that are not there or do not fit them."""
-        from weft.estimators.network import Network
+        from weft.estimators.engines import network_of
 
         settings = self._settings(rung)
         vectors = self._vectors(settings)
-        return Network(self.task_, self._outputs(), settings, self._compute(), self.seed_, vectors)
+        return network_of(settings)(self.task_, self._outputs(), settings, self._compute(), self.seed_, vectors)
 
     def seconds_per_step(self, texts: Sequence[Any], labels: Sequence[Any], validation: tuple[Any, Any]) -> tuple[float, int]:
         """(seconds a training step takes, its share of the checks on `validation` included; steps of the model's own number of epochs).
@@ -195,11 +195,12 @@ class _TextEstimator(Estimator):
         elif kind == "fasttext":
             self.engine_ = FastText.restore(saved.arrays, engine, tokenizer)
         else:
-            from weft.estimators.network import Network
+            from weft.estimators.engines import network_of
             from weft.estimators.settings import resolve
 
             settings = resolve(engine["settings"], network=self._rung().network)
-            self.engine_ = Network.restore(self.task_, settings, engine["network"], tokenizer, saved.arrays, self._compute())
+            made = network_of(settings)
+            self.engine_ = made.restore(self.task_, settings, engine["network"], tokenizer, saved.arrays, self._compute())
             self.engine_.vectors_facts, self.engine_.pretrained_facts = engine.get("vectors"), engine.get("pretrained")
 
     # What differs between a classifier and a regressor.

@@ -95,7 +95,7 @@ class LanguageModel(Module):
         if not -1 <= config.end < config.vocabulary_size:
             raise ValueError(f"end={config.end} is no id of a vocabulary of {config.vocabulary_size}")
         self.encoder = make_encoder(config.encoder, config.embedding_size, causal(config.encoder, config.encoder_settings))
-        self.embedding = _table(config)
+        self.embedding = embeddings(config)
         self.output = make_output(
             config.output, size=int(self.encoder.output_size), vocabulary_size=config.vocabulary_size,  # type: ignore[arg-type]
             weight=self.embedding.weight, counts=counts, bias=config.output_bias, **config.output_settings,  # type: ignore[arg-type]
@@ -216,11 +216,7 @@ class LanguageModel(Module):
 
     def layer_groups(self) -> list[list[str]]:
         """The names of the parameters by layer, lowest first: embeddings and what is added to them, each layer of the encoder."""
-        own = ["embedding.weight"]
-        first, *groups = layers_of(self.encoder, "encoder.")
-        if first[0].startswith(("encoder.project.", "encoder.positions.")):
-            return [own + first, *groups]
-        return [own, first, *groups]
+        return layers_over_words(self.encoder)
 
     def _restart(self, std: float) -> None:
         """The start of GPT-2's weights."""
@@ -233,7 +229,16 @@ class LanguageModel(Module):
                 normal_(module.weight, std=std / (2 * len(blocks)) ** 0.5 if writes else std)
 
 
-def _table(config: LanguageModelConfig) -> Module:
+def layers_over_words(encoder: Module) -> list[list[str]]:
+    """The names of the parameters of `embedding.weight` and `encoder` by layer: embeddings and what is added to them, then each layer."""
+    own = ["embedding.weight"]
+    first, *groups = layers_of(encoder, "encoder.")
+    if first[0].startswith(("encoder.project.", "encoder.positions.")):
+        return [own + first, *groups]
+    return [own, first, *groups]
+
+
+def embeddings(config: LanguageModelConfig) -> Module:
     """The embeddings. Those that are the output's weights too have no row that stays zero: every id can be foretold."""
     if config.output != "tied":
         return TokenEmbedding(
