@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import typer
 
 from weft import __version__
-from weft.cli import compare, data, distill, explain, generate, models, train, vectors
+from weft.cli import compare, data, distill, explain, generate, models, pretrain, train, vectors
 from weft.cli.options import spread_settings
 from weft.errors import InputError
 
@@ -37,6 +37,7 @@ app.command("train")(train.train)
 app.command("evaluate", short_help="Measure a saved model on labelled data.")(train.evaluate)
 app.command("predict", short_help="Answer texts with a saved model, as JSON lines.")(train.predict)
 app.command("distill", short_help="Teach a small model what a large one knows.")(distill.distill)
+app.command("pretrain", short_help="Learn an encoder from raw text.")(pretrain.pretrain)
 app.command("generate", short_help="Go on with a prompt, by a language model.")(generate.generate)
 app.command("models")(models.models)
 app.add_typer(data.app, name="data")

@@ -28,8 +28,8 @@ class PretrainingOutputs(NamedTuple):
 
 
 class Pretraining(Module):
-    """Batch → PretrainingOutputs. A batch's targets (B, T): the token where one is asked for; at position 0, [CLS], which never is, whether the
-    row's two texts are neighbours (NEXT or OTHER of data.next_sentence); IGNORED elsewhere.
+    """Batch → PretrainingOutputs. A batch's targets (B, T): the token where one is asked for; at position 0, [CLS], which never is, whether
+    the row's two texts are neighbours (NEXT or OTHER of data.next_sentence); IGNORED elsewhere.
 
     Hidden tokens: softmax(E f(W h + b) + c), f an activation and a norm, E the token embeddings. Neighbours, with next_sentence: a linear
     layer on the pooler's output. Raises ValueError where that is wanted of an encoder without a pooler.
