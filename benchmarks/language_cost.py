@@ -10,6 +10,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -67,6 +68,10 @@ def kept(model: Module, work: Callable[[], Tensor]) -> int:
     return sum(size for place, size in found.items() if place not in weights)
 
 
+def _learn(work: Callable[[], Tensor]) -> None:
+    work().backward()  # type: ignore[no-untyped-call]
+
+
 def seconds(work: Callable[[], object], repeats: int) -> float:
     """The median; the first is not counted."""
     times = []
@@ -102,12 +107,14 @@ def cost(lengths: Sequence[int], repeats: int, size: int) -> list[dict[str, Any]
         rows.append({"what": what, "unit": unit, "lengths": list(lengths), "values": list(values)})
 
     for name in ("GPT", "BERT"):
-        works = {length: passes(name, size, length) for length in lengths}
-        counts = {length: max(1, TOKENS // length) * length for length in lengths}
-        row(
-            f"{name}, a step of training", "µs", [1e6 * seconds(lambda w=works[n][1]: w().backward(), repeats) / counts[n] for n in lengths]
-        )  # type: ignore[misc]
-        row(f"{name}, kept for the backward pass", "kB", [kept(*works[n]) / counts[n] / 1000 for n in lengths])
+        spent, held = [], []
+        for length in lengths:
+            model, work = passes(name, size, length)
+            count = max(1, TOKENS // length) * length
+            spent.append(1e6 * seconds(partial(_learn, work), repeats) / count)
+            held.append(kept(model, work) / count / 1000)
+        row(f"{name}, a step of training", "µs", spent)
+        row(f"{name}, kept for the backward pass", "kB", held)
     found = [following(size, length, repeats) for length in lengths]
     row("GPT, the next token from a cache", "µs", [1e6 * spent for spent, _ in found])
     row("GPT, cache of the whole row", "kB", [held / 1000 for _, held in found])

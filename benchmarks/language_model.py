@@ -225,13 +225,16 @@ def shakespeare(
     theirs = peers.run(HOME, "nanogpt.py", request, threads=compute.threads)["curve"]
     sides = ("weft", side)
     heading(sides)
-    found = {"curves": {"weft": curve, side: theirs}, "rows": [told("loss, whole last tenth", "", curve[-1][2], theirs[-1][2], sides)]}
-    reached = [next((seconds for _, seconds, loss in line if loss <= BAR), math.nan) for line in (curve, theirs)]
+    first, second = (next((seconds for _, seconds, loss in line if loss <= BAR), math.nan) for line in (curve, theirs))
     whole = theirs[-1][1]  # nanoGPT's training time, to the end of which it gets near the bar
-    found["rows"] += [told("seconds of training in all", "s", curve[-1][1], whole, sides), told(f"seconds to {BAR}", "s", *reached, sides)]
-    if reached[0] == reached[0]:
-        print(f"\nours is at {BAR} in {reached[0]:.0f} s, 1/{whole / reached[0]:.2f} of the {whole:.0f} s of all of {side}'s training")
-    return found
+    rows = [
+        told("loss, whole last tenth", "", curve[-1][2], theirs[-1][2], sides),
+        told("seconds of training in all", "s", curve[-1][1], whole, sides),
+        told(f"seconds to {BAR}", "s", first, second, sides),
+    ]
+    if not math.isnan(first):
+        print(f"\nours is at {BAR} in {first:.0f} s, 1/{whole / first:.2f} of the {whole:.0f} s of all of {side}'s training")
+    return {"curves": {"weft": curve, side: theirs}, "rows": rows}
 
 
 def our_generation(model: LanguageModel, prompt: np.ndarray, tokens: int, search: Any, compute: Compute) -> tuple[np.ndarray, list[int]]:
@@ -274,8 +277,8 @@ def generation(
             _, own = our_generation(model, held[:1], tokens, Greedy(), computes["fp32"])
             title = f"{tokens} tokens, {shape.layers} × {shape.size}"
             for place, unit in enumerate(("tokens/s", "tokens/processor-s")):
-                both = ([float(rate[place]) for rate in each] for each in (ours, theirs))
-                rows.append(compared(title, unit, *both, sides))
+                mine, other = ([float(rate[place]) for rate in each] for each in (ours, theirs))
+                rows.append(compared(title, unit, mine, other, sides))
             same = statistics.mean(a == b for a, b in zip(own, answer["greedy"], strict=False))
             rows.append(told("greedy tokens that are the same", "%", 100.0, 100 * same, sides))
     return rows
