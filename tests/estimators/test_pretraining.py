@@ -38,6 +38,7 @@ def settings_of(model: str) -> dict:
     return {**TINY, **({"vocabulary_size": 300} if model == "roberta" else {})}
 
 
+@pytest.mark.slow
 def test_hidden_words_and_neighbours_are_learnt(tmp_path):
     more = {"learning_rate": 5e-3, "dropout": 0.0, "short": 0.0, "hidden_size": 32, "batch_tokens": 1024}
     found = pretrain(corpus(800), tmp_path / "m", dev=corpus(60, 1), settings={**TINY, **more}, steps=150, **EXACT)
