@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import language_models
 import taggers
 import torch
 import translators
@@ -47,6 +48,7 @@ CASES: dict[str, dict[str, Any]] = {
     "tagger of two columns": {"tagger": "levels the other way, crf", "micro_batches": 2},
     "tagger, batches of fewer rows than ranks": {"tagger": "sum", "rows": 7, "size": 2},
     "translator": {"translator": "cnn-rnn", "micro_batches": 2},
+    "language model, states carried": {"language": "lstm", "rows": 120, "size": 3, "micro_batches": 2},
     "translator, batches of fewer rows than ranks": {"translator": "several targets, untied", "rows": 5, "size": 3},
 }
 
@@ -83,6 +85,9 @@ def made_for(options: dict[str, Any]) -> tuple[Any, Any]:
     if "translator" in options:
         translator = translators.CASES[options.pop("translator")]
         return translators.network(translator, dropout=0.0, batch_size=size), each_target(translators.corpus(translator, count=rows))
+    if "language" in options:
+        data = [language_models.text(rows)]
+        return language_models.network(options.pop("language"), dropout=0.0, batch_size=size, data=data), data
     rung, kind = options.pop("rung"), options.pop("kind", "classes")
     data = corpus(kind, count=rows)
     if options.pop("empty", False):
