@@ -71,7 +71,7 @@ def compare(
     from weft.compare.study import run_study
 
     task_ladder = ladder(splits.train.task)
-    suited = [rung for rung in task_ladder if suits(rung, splits.train) and task_ladder[rung].network != "pretrained"]
+    suited = [rung for rung in task_ladder if suits(rung, splits.train) and not task_ladder[rung].starts]
     chosen = tuple(name.strip() for name in models.split(",")) if models else tuple(suited)
     computing = {"device": device, "precision": precision, "threads": threads}
     set_by_rung = _settings(set_, task_ladder)

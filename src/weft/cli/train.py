@@ -13,7 +13,7 @@ from weft.cli import options, searching
 from weft.cli.output import console, metrics_table, print_json
 from weft.data.examples import RAW, TAGGED
 from weft.errors import InputError, meant
-from weft.estimators.rungs import LADDERS, PAIRS, ladder
+from weft.estimators.rungs import LADDERS, PAIRS, ladder, that_starts_from
 
 log = logging.getLogger("weft")
 
@@ -64,7 +64,7 @@ def train(
     chosen = options.columns(text_column, pair_column, label_column, task, column)
     splits, note = open_splits(data, valid=valid, test=test, test_share=0.0, seed=seed, **chosen)
     what = splits.train.task
-    model = chosen_model(what, model if from_ is None else fine_tuned_model(what, model), loss)
+    model = chosen_model(what, model if from_ is None else fine_tuned_model(what, model, from_), loss)
     own = options.settings(set_) | ({} if from_ is None else {"pretrained": from_})
     from weft.estimators.training import train_folder  # scikit-learn and torch: after what can be wrong with the file
 
@@ -111,14 +111,14 @@ def chosen_model(task: str, model: str | None, loss: str | None) -> str:
     return model or usual
 
 
-def fine_tuned_model(task: str, model: str | None) -> str:
-    """The model that starts from a checkpoint. Raises InputError where the task has no such one, or another is named."""
-    there = [name for name, rung in ladder(task).items() if rung.network == "pretrained"]
+def fine_tuned_model(task: str, model: str | None, source: str) -> str:
+    """The model that starts from a checkpoint or a language model. Raises InputError where the task has none, or another is named."""
+    there = [name for name, rung in ladder(task).items() if rung.starts]
     if not there:
         raise InputError(f"no model for {task} starts from a checkpoint; those for classes and numbers do", "--from")
     if model is not None and model not in there:
         raise InputError(f"{model!r} starts from no checkpoint: leave --model out", "--from")
-    return there[0]
+    return model or that_starts_from(source, ladder(task)) or there[0]
 
 
 def evaluate(

@@ -65,6 +65,12 @@ PRETRAINED_SPACE: dict[str, Draw] = {
     "batch_size": _one_of(16, 32),
     "layer_decay": _one_of(1.0, 1.2),
 }
+ULMFIT_SPACE: dict[str, Draw] = {
+    "learning_rate": _log_uniform(1e-3, 1e-2),
+    "dropout": _one_of(0.1, 0.3, 0.5),
+    "layer_dropout": _one_of(0.0, 0.2, 0.4),
+    "batch_size": _one_of(16, 32, 64),
+}
 TRANSLATION_SPACE: dict[str, Draw] = {
     "learning_rate": _log_uniform(3e-4, 3e-3),
     "dropout": _one_of(0.1, 0.2, 0.3, 0.5),
@@ -80,6 +86,8 @@ def space(rung: str, task: str = "classification") -> Mapping[str, Draw]:
     row = ladder(task)[rung]
     if row.network == "seq2seq":
         return TRANSLATION_SPACE if row.engine == "neural" else TRANSLATOR_SPACES[rung]
+    if row.network == "ulmfit":
+        return ULMFIT_SPACE
     if row.network == "pretrained":
         return PRETRAINED_SPACE
     return NEURAL_SPACE if row.engine == "neural" else TAGGER_SPACES[rung] if row.tagging else WHOLE_SPACES[rung]

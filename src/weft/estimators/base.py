@@ -15,7 +15,7 @@ from sklearn.utils import check_random_state
 
 from weft import __version__
 from weft.errors import InputError, meant
-from weft.estimators.rungs import Rung
+from weft.estimators.rungs import Rung, that_starts_from
 from weft.files import plain
 from weft.saving import SavedModel, write_model
 
@@ -94,10 +94,11 @@ class Estimator(BaseEstimator):
         return seed
 
     def _rung(self) -> Rung:
-        """The model's rung; that of pretrained encoders where the settings name one, whatever the model is called."""
+        """The model's rung; where the settings name what to start from, one that can, whatever the model is called."""
         model = self.model
-        if isinstance(self.settings, Mapping) and "pretrained" in self.settings:
-            model = next((rung.name for rung in self.rungs.values() if rung.network == "pretrained"), model)
+        start = self.settings.get("pretrained") if isinstance(self.settings, Mapping) else None
+        if start is not None and not (model in self.rungs and self.rungs[model].starts):
+            model = that_starts_from(start, self.rungs) or model
         if model not in self.rungs:
             raise InputError(f"there is no {model!r}{meant(str(model), self.rungs)}; there are {', '.join(self.rungs)}", "model")
         return self.rungs[model]
@@ -166,7 +167,7 @@ class Estimator(BaseEstimator):
         config = {
             "weft": __version__, "estimator": type(self).__name__, "model": self._rung().name, "task": self.task_, **self._facts(),
             "fitted": plain({name: getattr(self, name) for name in (*self.kept, "seed_", "columns_") if hasattr(self, name)}),
-            "parameters": plain({**given, "random_state": self.seed_}), "engine": plain(described),
+            "parameters": plain({**given, "model": self._rung().name, "random_state": self.seed_}), "engine": plain(described),
         }  # fmt: skip
         history = self.history_
         record: dict[str, Any] = dict(metrics or {})

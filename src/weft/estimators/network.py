@@ -98,6 +98,10 @@ class Network(Engine):
         """The network that `describe` told of."""
         return Classifier(described_config(ClassifierConfig, network))
 
+    def reread(self, tokenizer: dict[str, Any]) -> Any:
+        """The tokenizer that its `to_dict` told of."""
+        return tokenizer_from_dict(tokenizer)
+
     def batches(self, data: Examples, *, shuffled: bool) -> Batches:
         limit = self.settings.tokenizer["maximum_length"] or None
         assert self.tokenizer is not None
@@ -191,7 +195,7 @@ class Network(Engine):
     ) -> Network:
         """The network of a model folder. Raises InputError where its weights do not fit its config."""
         restored = cls(task, network["outputs"], settings, compute, seed=0)
-        restored.tokenizer = tokenizer_from_dict(tokenizer)
+        restored.tokenizer = restored.reread(tokenizer)
         restored.model = restored.remade(network)
         restored.take_up(arrays)
         return restored

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from weft.data.examples import RAW, TAGGED
-from weft.estimators.fine_tuning import FINE_TUNED
+from weft.estimators.fine_tuning import FINE_TUNED, ULMFIT, holds_language_model
 
 SINGLE = ("classification", "multi-label")
 ALL = ("classification", "multi-label", "regression")
@@ -41,11 +41,16 @@ class Rung:
         """Whose settings it has, where its engine is neural."""
         if self.tasks == RAW:
             return "language-model"
-        if "pretrained" in self.settings:
-            return "pretrained"
+        if self.starts:
+            return "ulmfit" if "language_epochs" in self.settings else "pretrained"
         if "class_size" in self.settings:
             return "generative"
         return "tagger" if self.tagging else "seq2seq" if self.tasks == PAIRS else "classifier"
+
+    @property
+    def starts(self) -> bool:
+        """Whether it starts from a network that was trained before."""
+        return "pretrained" in self.settings
 
     @property
     def takes_vectors(self) -> bool:
@@ -60,7 +65,7 @@ class Rung:
     @property
     def reads_pairs(self) -> bool:
         """Whether it can be trained on pairs of texts."""
-        return self.name == "majority" or self.has_head
+        return self.name == "majority" or self.has_head or self.network == "ulmfit"
 
 
 _RUNGS = (
@@ -166,6 +171,10 @@ _PRETRAINED = (
     Rung(
         "minilm", "neural", ALL, "Devlin et al., 2019; Wang et al., 2020", "a pretrained Transformer of six layers, fine-tuned",
         {"pretrained": "minilm", **FINE_TUNED},
+    ),
+    Rung(
+        "ulmfit", "neural", ALL, "Howard & Ruder, 2018", "a language model of yours, tuned on the texts, then its layers freed one by one",
+        {"pretrained": "", **ULMFIT},
     ),
 )  # fmt: skip
 PRETRAINED_RUNGS: dict[str, Rung] = {rung.name: rung for rung in _PRETRAINED}
@@ -292,3 +301,9 @@ def ladder(task: str) -> dict[str, Rung]:
     if task in RAW:
         return LANGUAGE_RUNGS
     return TAGGING_RUNGS if task in TAGGED else TRANSLATION_RUNGS if task in PAIRS else TEXT_RUNGS
+
+
+def that_starts_from(source: Any, rungs: Mapping[str, Rung]) -> str | None:
+    """The rung of a ladder that starts from a name or a folder; None where none starts from anything."""
+    kind = "ulmfit" if holds_language_model(source) else "pretrained"
+    return next((rung.name for rung in rungs.values() if rung.starts and rung.network == kind), None)

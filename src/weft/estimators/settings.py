@@ -17,7 +17,13 @@ from weft.data.tokenizers import TOKENIZERS
 from weft.errors import InputError, meant
 from weft.estimators import fasttext, feature_tagger, ngram_language, translation_baselines
 from weft.estimators.baselines import checked_settings, read_settings
-from weft.estimators.fine_tuning import CheckpointTokenizerSettings, FineTuningSettings, Given
+from weft.estimators.fine_tuning import (
+    CheckpointTokenizerSettings,
+    FineTuningSettings,
+    Given,
+    LanguageTokenizerSettings,
+    UlmfitSettings,
+)
 from weft.estimators.rungs import Rung, ladder
 from weft.estimators.values import coerce
 from weft.losses import LOSSES
@@ -185,6 +191,7 @@ class LanguageSettings:
 NETWORKS: dict[str, tuple[type, type, type]] = {
     "classifier": (TokenizerSettings, ClassifierConfig, BudgetSettings),
     "pretrained": (CheckpointTokenizerSettings, FineTuningSettings, BudgetSettings),
+    "ulmfit": (LanguageTokenizerSettings, UlmfitSettings, BudgetSettings),
     "generative": (TokenizerSettings, GenerativeConfig, GenerativeSettings),
     "tagger": (WordSettings, TaggerConfig, TaggingSettings),
     "seq2seq": (PairTokenizerSettings, Seq2SeqConfig, TranslationSettings),
@@ -207,7 +214,7 @@ SIDES: Mapping[str, Mapping[str, tuple[type, Any]]] = {"encoder": ENCODERS, "dec
 FROM_0 = ("maximum_length", "project", "batch_tokens", "patience", "buckets", "window", "inner", "warmup", "l1", "l2", "weight_decay")
 ALSO_FROM_0 = (
     "input_depth", "state_depth", "output_depth", "checked", "noise_shuffle", "minimum_steps", "activation_penalty", "temporal_penalty",
-    "residual_std",
+    "residual_std", "language_epochs",
 )  # fmt: skip
 FROM_1 = (
     "embedding_size",
@@ -237,7 +244,7 @@ AT_LEAST = {**dict.fromkeys(FROM_0 + ALSO_FROM_0, 0), **dict.fromkeys(FROM_1 + A
 SHARES = {"dropout", "word_dropout", "embedding_dropout", "layer_dropout", "input_dropout", "output_dropout", "weight_dropout"}
 SHARES |= {"averaging_decay", "variational", "label_smoothing", "scheduled_sampling", "noise_drop", "noise_infill", "noise_mask"}
 SHARES |= {"type_dropout"}
-ABOVE_0 = ("epochs", "learning_rate", "clip", "embedding_std", "embedding_scale")
+ABOVE_0 = ("epochs", "learning_rate", "language_rate", "clip", "embedding_std", "embedding_scale")
 CHOICES: dict[str, Iterable[str]] = {
     "encoder": ENCODERS, "tokenizer": TOKENIZERS, "pooling": POOLINGS, "activation": ACTIVATIONS, "head_activation": ACTIVATIONS,
     "optimizer": OPTIMIZERS, "schedule": SCHEDULES, "loss": ("", *LOSSES), "class_weights": ("none", "balanced"),
