@@ -16,7 +16,7 @@ from weft.models.generative import GenerativeClassifier, GenerativeConfig, TextO
 class GenerativeNetwork(Network):
     """A tokenizer and a generative classifier that are trained, asked and saved together; priors are from the training data."""
 
-    model: GenerativeClassifier
+    model: GenerativeClassifier  # type: ignore[assignment]
 
     def build_for(self, data: Examples) -> None:
         super().build_for(data)
@@ -38,7 +38,7 @@ class GenerativeNetwork(Network):
     def remade(self, network: dict[str, Any]) -> GenerativeClassifier:
         return GenerativeClassifier(described_config(GenerativeConfig, network))
 
-    def loss(self, data: Examples) -> TextOfClass:  # type: ignore[override]
+    def loss(self, data: Examples) -> TextOfClass:
         return TextOfClass(self.outputs)
 
     def maps(self, text: str) -> tuple[list[str], np.ndarray]:

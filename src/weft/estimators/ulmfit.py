@@ -126,7 +126,7 @@ class UlmfitNetwork(Network):
         if unknown:
             log.warning("%d of %d tokens are unknown to the language model", unknown, count)
 
-    def reread(self, tokenizer: Mapping[str, Any]) -> Beginnings:  # type: ignore[override]
+    def reread(self, tokenizer: Mapping[str, Any]) -> Beginnings:
         return Beginnings.from_dict(tokenizer)
 
     def maps(self, text: str) -> tuple[list[str], np.ndarray]:

@@ -133,12 +133,14 @@ class GenerativeClassifier(Module):
             highest = tilt.max(0).values
             weights = (tilt - highest).exp()
         tilted, shared = tilt.new_zeros(len(batch), len(self.classes), dtype=torch.float64), tilt.new_zeros(len(batch), dtype=torch.float64)
-        for part in torch.arange(len(rows), device=rows.device).split(max(1, SCORES // len(tilt))):
+        size_of_part = max(1, SCORES // len(tilt))
+        for start in range(0, len(rows), size_of_part):
+            part = slice(start, start + size_of_part)
             base = F.linear(hidden[part], self.output.weight[:, :size], self.output.bias).float().log_softmax(-1)  # (N, V)
             with torch.autocast(hidden.device.type, enabled=False):
                 added = tilt[targets[part]] - (base.exp() @ weights).log() - highest  # (N, K)
             tilted = tilted.index_add(0, rows[part], added.double())
-            shared = shared.index_add(0, rows[part], base.gather(1, targets[part, None])[:, 0].double())
+            shared = shared.index_add(0, rows[part], base.gather(1, targets[part][:, None])[:, 0].double())
         return tilted, shared
 
 
