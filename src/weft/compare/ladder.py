@@ -90,7 +90,7 @@ class Plan:
             raise InputError(f"must be a number above 0, not {self.minutes:g}", "minutes")
         if others := [rung for rung in self.settings if rung and rung not in self.rungs]:
             raise InputError(f"there are settings for {others[0]}, which is not among the models compared", "settings")
-        if self.vectors is not None and not any(self.ladder[rung].takes_vectors for rung in self.rungs):
+        if self.vectors is not None and self.task not in PAIRS and not any(self.ladder[rung].takes_vectors for rung in self.rungs):
             raise InputError("none of the models compared is neural and learns words: nothing would start from them", "vectors")
         object.__setattr__(self, "metric", MAIN_METRIC[self.task])
         if self.task in PAIRS:
