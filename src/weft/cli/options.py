@@ -48,6 +48,9 @@ Vectors = Annotated[
         "--set vectors_mode=static keeps them, multichannel does both.",
     ),
 ]
+Elmo = Annotated[
+    str | None, typer.Option(metavar="DIR", help="An ELMo, as weft pretrain elmo made it, whose vectors stand beside the words' own.")
+]
 From = Annotated[
     str | None,
     typer.Option(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,17 +10,21 @@ import typer
 
 from weft.cli import options
 from weft.cli.output import console, print_json
+from weft.errors import InputError, meant
 
+MODELS = ("bert", "roberta", "elmo")
 NAMES = {
     "masked_accuracy": "hidden tokens found", "unigram_accuracy": "found by guessing the commonest", "next_accuracy": "neighbours told",
-    "loss": "loss",
+    "perplexity": "perplexity, a direction", "loss": "loss",
 }  # fmt: skip
 
 
 def pretrain(
-    model: Annotated[str, typer.Argument(metavar="bert|roberta", help="Hidden tokens and next sentences, or hidden tokens alone.")],
+    model: Annotated[
+        str, typer.Argument(metavar="bert|roberta|elmo", help="Hidden tokens and next sentences; hidden tokens alone; next and last words.")
+    ],
     corpus: Annotated[str, typer.Argument(metavar="CORPUS", help="A text file (.gz too): a sentence, paragraph or document a line.")],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="The folder to write: a checkpoint that --from reads.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="The folder to write: a checkpoint that --from reads; that --elmo reads.")],
     valid: Annotated[str | None, typer.Option(metavar="FILE", help="Text to measure on; without it a twentieth of the documents.")] = None,
     documents: Annotated[
         str | None,
@@ -44,6 +49,8 @@ def pretrain(
     from weft.data.documents import read_documents
     from weft.saving import check_folder
 
+    if model not in MODELS:
+        raise InputError(f"there is no {model!r} to pretrain{meant(model, MODELS)}; there are {', '.join(MODELS)}", "model")
     options.check_seed(seed)
     check_folder(out)
     given: dict[str, Any] = dict(options.settings(set_))
@@ -51,10 +58,17 @@ def pretrain(
         given["batch_tokens"] = batch_tokens
     text = read_documents(corpus, documents)
     dev = None if valid is None else read_documents(valid, documents)
-    from weft.estimators.pretraining import pretrain as learn  # torch: after what can be wrong with the file
+    learn: Any  # its module imports torch: after what can be wrong with the file
+    if model == "elmo":
+        from weft.estimators.elmo_pretraining import pretrain as learn_elmo
 
+        learn = learn_elmo
+    else:
+        from weft.estimators.pretraining import pretrain as learn_checkpoint
+
+        learn = partial(learn_checkpoint, model=model)
     record = learn(
-        text, out, model=model, dev=dev, settings=given, epochs=epochs, steps=steps, minutes=minutes, resume=resume, data=corpus,
+        text, out, dev=dev, settings=given, epochs=epochs, steps=steps, minutes=minutes, resume=resume, data=corpus,
         console=console(), random_state=seed, device=device, precision=precision, threads=threads,
     )  # fmt: skip
     if record is None:
@@ -76,5 +90,7 @@ def _show(model: str, out: Path, record: dict[str, Any]) -> None:
         low, high = record["intervals"].get(name, (None, None))
         table.add_row(NAMES[name], f"{value:.4f}", "" if low is None else f"{low:.4f} – {high:.4f} (95 %)")
     console().print(table)
-    length = record["maximum_length"]
-    console().print(f"saved to {out}; weft train DATA --from {out} --set maximum_length={length} --out DIR fine-tunes it", soft_wrap=True)
+    use = "--elmo" if model == "elmo" else "--from"
+    length = f" --set maximum_length={record['maximum_length']}" if "maximum_length" in record else ""
+    does = "reads it" if model == "elmo" else "fine-tunes it"
+    console().print(f"saved to {out}; weft train DATA {use} {out}{length} --out DIR {does}", soft_wrap=True)

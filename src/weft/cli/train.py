@@ -33,6 +33,7 @@ def train(
     steps: Annotated[int | None, typer.Option(help="Gradient steps, instead of --epochs.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Time, instead of --epochs: turned into steps once, by a few of them.")] = None,
     from_: options.From = None,
+    elmo: options.Elmo = None,
     loss: Annotated[str | None, typer.Option(help="cross-entropy or hinge; binary for several labels, squared for numbers.")] = None,
     batch_size: options.BatchSize = None,
     batch_tokens: options.BatchTokens = None,
@@ -65,7 +66,7 @@ def train(
     splits, note = open_splits(data, valid=valid, test=test, test_share=0.0, seed=seed, **chosen)
     what = splits.train.task
     model = chosen_model(what, model if from_ is None else fine_tuned_model(what, model, from_), loss)
-    own = options.settings(set_) | ({} if from_ is None else {"pretrained": from_})
+    own = options.settings(set_) | ({} if from_ is None else {"pretrained": from_}) | ({} if elmo is None else {"elmo": elmo})
     from weft.estimators.training import train_folder  # scikit-learn and torch: after what can be wrong with the file
 
     record = train_folder(

@@ -171,6 +171,8 @@ def fingerprint(splits: Splits, rung: str, seed: int, settings: Mapping[str, Any
     own = {**ladder(splits.train.task)[rung].settings}
     if start := {**own, **settings}.get("pretrained"):
         own["pretrained"] = digest_of(start)
+    if beside := {**own, **settings}.get("elmo"):
+        own["elmo"] = digest_of(beside)
     rest = plain([rung, seed, settings, own, steps, options, __version__])
     digest.update(json.dumps(rest, sort_keys=True).encode("utf-8", "surrogatepass"))
     return digest.hexdigest()[:32]

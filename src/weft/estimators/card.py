@@ -36,6 +36,8 @@ def model_card(estimator: Any, metrics: dict[str, Any], data: str) -> str:
         lines += [f"| word vectors | {sentence(vectors)}, {vectors['mode']}; sha256 {vectors['sha256'][:16]} |"]
     if start := getattr(estimator.engine_, "pretrained_facts", None):
         lines += [f"| pretrained | {start['name']}, of the family {start['family']}; sha256 {start['sha256'][:16]} |"]
+    if beside := getattr(estimator.engine_, "elmo_facts", None):
+        lines += [f"| ELMo | {beside['name']}; sha256 {beside['sha256'][:16]} |"]
     if estimator.settings:
         lines += [f"| settings | `{json.dumps(plain(estimator.settings), ensure_ascii=False)}` |"]
     split = metrics.get("split")

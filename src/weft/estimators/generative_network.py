@@ -27,6 +27,8 @@ class GenerativeNetwork(Network):
         """The network for this tokenizer, with weights drawn from the seed. Raises InputError for pairs."""
         if pair:
             raise InputError("a generative classifier reads one text; pairs run on the other neural rungs", "model")
+        if self.elmo is not None:
+            raise InputError("foretells words that it must not see: ELMo has seen them", "elmo")
         assert self.tokenizer is not None
         encoder = dict(self.settings.encoder)
         if self.settings.network["encoder"] == "transformer":

@@ -15,6 +15,7 @@ from weft.data.checkpoints import CheckpointTokenizer
 from weft.data.tokenizers import Tokenizer, tokenizer_from_dict, train_tokenizer
 from weft.device import Compute, autocast
 from weft.errors import InputError
+from weft.estimators.elmo import ElmoStart, SpeltTokenizer, read_elmo, respelt, spelt
 from weft.estimators.engine import Engine, described_config
 from weft.estimators.pretrained import pretrained
 from weft.estimators.scoring import MAIN_METRIC
@@ -46,6 +47,8 @@ class Network(Engine):
         super().__init__(task, settings, compute, seed, vectors)
         self.outputs = outputs
         self.pretrained_facts: dict[str, Any] | None = None  # what its encoder started from
+        self.elmo: ElmoStart | None = None
+        self.elmo_facts: dict[str, Any] | None = None
         self.tokenizer: Tokenizer | None = None
         self.model: Classifier | None = None
 
@@ -58,22 +61,30 @@ class Network(Engine):
             self.start_from(self.settings.network["pretrained"])
             return
         given = {name: value for name, value in self.settings.tokenizer.items() if value is not None}
-        kind, _ = given.pop("tokenizer"), given.pop("maximum_length", None)
+        kind, folder, _ = given.pop("tokenizer"), given.pop("elmo"), given.pop("maximum_length", None)
         if self.vectors is not None:
             check_tokenizer(kind)
-        self.tokenizer = train_tokenizer(kind, texts, **given)
-        self.vectors_facts, start = None, None
+        self.elmo = read_elmo(folder) if folder else None
+        made: Any = train_tokenizer(kind, texts, **given)
+        if self.elmo is not None:
+            if pair:
+                raise InputError("is for single texts, not for pairs", "elmo")
+            made, self.elmo_facts = spelt(made, self.elmo, given.get("ngrams")), self.elmo.facts
+        self.tokenizer, self.vectors_facts, start = made, None, None
         if self.vectors is not None:
-            start = self.found_vectors(self.tokenizer.vocabulary.tokens)  # type: ignore[attr-defined]  # only tokenizers with words come here
+            start = self.found_vectors(made.vocabulary.tokens)  # only tokenizers with words come here
         self.create(pair)
         if start is not None and self.model is not None:
             self.model.encoder.embedding.start_from(torch.from_numpy(start).to(self.compute.device))
+        if self.elmo is not None and self.model is not None:
+            self.model.elmo.network.load_state_dict(self.elmo.weights)  # type: ignore[union-attr]  # there, where there is one
 
     def create(self, pair: bool) -> None:
         """The network for this tokenizer, with weights drawn from the seed."""
         assert self.tokenizer is not None
         size = self.tokenizer.size
         network = {**self.settings.network, "encoder_settings": dict(self.settings.encoder)}
+        network["elmo"] = {} if self.elmo is None else asdict(self.elmo.config)
         config = ClassifierConfig(vocabulary_size=size, outputs=self.outputs, pair=pair, sparse=self.lazy(size), **network)
         self.model = self.draw(lambda: Classifier(config))
 
@@ -100,7 +111,7 @@ class Network(Engine):
 
     def reread(self, tokenizer: dict[str, Any]) -> Any:
         """The tokenizer that its `to_dict` told of."""
-        return tokenizer_from_dict(tokenizer)
+        return respelt(tokenizer) or tokenizer_from_dict(tokenizer)
 
     def batches(self, data: Examples, *, shuffled: bool) -> Batches:
         limit = self.settings.tokenizer["maximum_length"] or None
@@ -109,6 +120,10 @@ class Network(Engine):
             assert self.model is not None
             rows = self.tokenizer.rows(data.texts, data.pairs, limit or self.model.config.encoder_settings["maximum_positions"])
             return Batches(rows, targets=_target_tensor(self.task, data.targets), **self.budgets(shuffled=shuffled))
+        if isinstance(self.tokenizer, SpeltTokenizer):
+            rows, lexicon = self.tokenizer.rows(data.texts)
+            targets = _target_tensor(self.task, data.targets)
+            return Batches(rows, targets=targets, lexicon=lexicon, maximum_length=limit, **self.budgets(shuffled=shuffled))
         encode = self.tokenizer.encode_ids
         return Batches(
             encode(data.texts), pairs=None if data.pairs is None else encode(data.pairs), targets=_target_tensor(self.task, data.targets),
@@ -163,7 +178,12 @@ class Network(Engine):
         assert self.model is not None
         encoding, limit = self.tokenizer.encode(text), self.settings.tokenizer["maximum_length"] or None
         tokens = [text[start:end] for start, end in encoding.offsets[:limit]]
-        batch: Batch = Batches([np.asarray(encoding.ids)[:limit]], examples=1).gather(np.arange(1))
+        if isinstance(self.tokenizer, SpeltTokenizer):
+            rows, lexicon = self.tokenizer.rows([text])
+            one = Batches([rows[0][:limit]], examples=1, lexicon=lexicon)
+        else:
+            one = Batches([np.asarray(encoding.ids)[:limit]], examples=1)
+        batch: Batch = one.gather(np.arange(1))
         self.model.eval()
         with torch.inference_mode(), autocast(self.compute):
             weights = self.model.maps(batch.to(self.compute.device))
@@ -174,9 +194,9 @@ class Network(Engine):
         return tokens, weights[0].float().cpu().numpy()
 
     def describe(self) -> dict[str, Any]:
-        """As any engine, and what its encoder started from."""
-        described = super().describe()
-        return described if self.pretrained_facts is None else {**described, "pretrained": self.pretrained_facts}
+        """As any engine, and what its encoder started from, whose ELMo it reads."""
+        facts = {"pretrained": self.pretrained_facts, "elmo": self.elmo_facts}
+        return {**super().describe(), **{name: found for name, found in facts.items() if found is not None}}
 
     def saved(self) -> tuple[dict[str, np.ndarray], dict[str, Any], dict[str, Any]]:
         """All there is to keep: (weights, config, tokenizer)."""

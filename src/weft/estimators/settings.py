@@ -50,7 +50,8 @@ from weft.training.schedules import SCHEDULES
 
 @dataclass(frozen=True)
 class TokenizerSettings:
-    """None is the tokenizer's own default, and is not passed on. maximum_length: in tokens, 0 for no limit."""
+    """None is the tokenizer's own default, and is not passed on. maximum_length: in tokens, 0 for no limit. elmo: the folder of one, whose
+    vectors stand beside the words' own."""
 
     tokenizer: str = "words"
     maximum_length: int = 400
@@ -60,6 +61,7 @@ class TokenizerSettings:
     ngrams: int | None = None
     buckets: int | None = None
     pattern: str | None = None
+    elmo: str = ""
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ class GenerativeSettings:
 @dataclass(frozen=True)
 class WordSettings:
     """What a tagger reads of a word. features: names of FEATURES with commas between. maximum_length: of a piece of a sentence, 0 for no
-    limit."""
+    limit. elmo: the folder of one, whose vectors stand beside the rest."""
 
     features: str = "case"
     lowercase: bool = True
@@ -98,6 +100,7 @@ class WordSettings:
     maximum_size: int | None = None
     maximum_characters: int = 24
     maximum_length: int = 512
+    elmo: str = ""
 
 
 @dataclass(frozen=True)
@@ -201,10 +204,10 @@ NETWORKS: dict[str, tuple[type, type, type]] = {
 FORETELLS = {"causal", "bidirectional", "maximum_positions"}
 DECIDED: Mapping[str, set[str]] = {"language-model": FORETELLS, "generative": FORETELLS}
 OWNED_BY_DATA: dict[type, set[str]] = {
-    ClassifierConfig: {"vocabulary_size", "outputs", "pair", "encoder_settings", "sparse"},
+    ClassifierConfig: {"vocabulary_size", "outputs", "pair", "encoder_settings", "sparse", "elmo"},
     GenerativeConfig: {"vocabulary_size", "outputs", "encoder_settings", "sparse"},
     TaggerConfig: {
-        "vocabulary_size", "character_vocabulary", "columns", "features", "encoder_settings", "sparse", "levels", "constrained"
+        "vocabulary_size", "character_vocabulary", "columns", "features", "encoder_settings", "sparse", "levels", "constrained", "elmo"
     },
     Seq2SeqConfig: {"source_vocabulary", "target_vocabulary", "source_size", "encoder_settings", "decoder_settings"},
     LanguageModelConfig: {"vocabulary_size", "end", "encoder_settings", "output_settings", "sparse"},
@@ -352,7 +355,7 @@ def _layered(layers: Iterable[Mapping[str, Any] | None]) -> dict[str, Any]:
     does not take; static vectors do not get the n-grams that earlier layers chose.
     """
     given: dict[str, Any] = {}
-    own = {item.name for item in fields(TokenizerSettings)} - {"tokenizer", "maximum_length"}
+    own = {item.name for item in fields(TokenizerSettings)} - {"tokenizer", "maximum_length", "elmo"}
     for layer in layers:
         if layer is not None and not isinstance(layer, Mapping):
             raise InputError(f"must be names and values, like {{'dropout': 0.3}}, not {layer!r:.60}", "settings")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from weft.data.schemes import allowed
 from weft.device import Compute, autocast
 from weft.errors import InputError
 from weft.estimators.decoding import Decoded
+from weft.estimators.elmo import ElmoStart, read_elmo
 from weft.estimators.engine import Engine, described_config
 from weft.estimators.scoring import MAIN_METRIC
 from weft.estimators.settings import Settings
@@ -61,14 +62,22 @@ class TagNetwork(Engine):
         self.labels, self.tasks = {column: list(names) for column, names in labels.items()}, dict(tasks)
         super().__init__(next(iter(self.tasks.values())), settings, compute, seed, vectors)
         self.words: Words | None = None
+        self.elmo: ElmoStart | None = None
+        self.elmo_facts: dict[str, Any] | None = None
         self.model: Tagger | None = None
 
     def build_for(self, data: Tagged) -> None:
-        given = {name: value for name, value in self.settings.tokenizer.items() if value is not None and name != "maximum_length"}
+        own = {name: value for name, value in self.settings.tokenizer.items() if name not in ("maximum_length", "elmo")}
+        given = {name: value for name, value in own.items() if value is not None}
         given["features"] = feature_names(given["features"])
         self.words = Words.train(data.sentences, **given)
+        self.elmo = read_elmo(folder) if (folder := self.settings.tokenizer["elmo"]) else None
+        if self.elmo is not None:
+            self.words, self.elmo_facts = self.elmo.share_characters(self.words), self.elmo.facts
         start = self.found_vectors(self.words.vocabulary.tokens)
         self.create()
+        if self.elmo is not None and self.model is not None:
+            self.model.words.elmo.network.load_state_dict(self.elmo.weights)  # type: ignore[union-attr]  # there, where there is one
         if start is not None and self.model is not None:
             self.model.words.embedding.start_from(torch.from_numpy(start).to(self.compute.device))
 
@@ -80,7 +89,8 @@ class TagNetwork(Engine):
         config = TaggerConfig(
             vocabulary_size=self.words.size, columns={column: len(names) for column, names in self.labels.items()},
             features={name: len(values) for name, values in self.words.features.items()}, character_vocabulary=len(self.words.characters),
-            encoder_settings=dict(self.settings.encoder), levels=levels, constrained=constrained, sparse=self.lazy(self.words.size),
+            encoder_settings=dict(self.settings.encoder), elmo={} if self.elmo is None else asdict(self.elmo.config),
+            levels=levels, constrained=constrained, sparse=self.lazy(self.words.size),
             **self.settings.network,
         )  # fmt: skip
         legal = {column: allowed(self.labels[column], budget["scheme"]) for column in constrained}
@@ -146,6 +156,11 @@ class TagNetwork(Engine):
             column: Decoded(_joined(ids, owner, len(sentences)), _joined(sure, owner, len(sentences)))
             for column, (ids, sure) in found.items()
         }
+
+    def describe(self) -> dict[str, Any]:
+        """As any engine, and whose ELMo it reads."""
+        described = super().describe()
+        return described if self.elmo_facts is None else {**described, "elmo": self.elmo_facts}
 
     def saved(self) -> tuple[dict[str, np.ndarray], dict[str, Any], dict[str, Any]]:
         """All there is to keep: (weights, config, vocabularies)."""

@@ -332,7 +332,7 @@ class Tagger(Estimator):
         settings = resolve(engine["settings"], network=self.network)
         self.engine_ = TagNetwork(self.labels_, self.tasks_, settings, self._compute(), self.seed_)
         self.engine_.take(engine["network"], tokenizer, saved.arrays)
-        self.engine_.vectors_facts = engine.get("vectors")
+        self.engine_.vectors_facts, self.engine_.elmo_facts = engine.get("vectors"), engine.get("elmo")
 
 
 def as_sentences(sentences: Any) -> list[Any]:

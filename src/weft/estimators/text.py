@@ -202,6 +202,7 @@ class _TextEstimator(Estimator):
             made = network_of(settings)
             self.engine_ = made.restore(self.task_, settings, engine["network"], tokenizer, saved.arrays, self._compute())
             self.engine_.vectors_facts, self.engine_.pretrained_facts = engine.get("vectors"), engine.get("pretrained")
+            self.engine_.elmo_facts = engine.get("elmo")
 
     # What differs between a classifier and a regressor.
     def _task(self, labels: list[Any]) -> str:

@@ -12,6 +12,7 @@ from torch.nn import Module
 
 from weft.data.batch import Batch
 from weft.models.bert import PRETRAINED_ENCODERS, make_pretrained_encoder
+from weft.models.elmo import ElmoConfig, ElmoEmbedding
 from weft.models.encoders import TextEncoder
 from weft.models.layers import layers_of
 from weft.nn.activations import activation
@@ -26,8 +27,9 @@ class ClassifierConfig:
     outputs: classes, labels, or 1 for a number. dropout: on the pooled vector and the hidden layers. head: sizes of hidden layers before
     the last one. k: for k-max pooling; regions: of regional pooling; passes: of the pooling of that name. pair: two texts u, v, joined as
     [u; v; |u − v|; u ⊙ v].
-    vectors_mode: whether the embedding table is trained, see VECTORS_MODES. An encoder of PRETRAINED_ENCODERS takes ids itself, a pair as
-    one row: vocabulary_size, word_dropout, sparse and what names embeddings are then the encoder_settings' own matter.
+    vectors_mode: whether the embedding table is trained, see VECTORS_MODES. elmo: the config of an ELMo whose vectors stand beside the
+    words' own, or {}. An encoder of PRETRAINED_ENCODERS takes ids itself, a pair as one row: vocabulary_size, word_dropout, sparse and what
+    names embeddings are then the encoder_settings' own matter.
     """
 
     vocabulary_size: int
@@ -48,6 +50,7 @@ class ClassifierConfig:
     sparse: bool = False
     pair: bool = False
     vectors_mode: str = "non-static"
+    elmo: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Classifier(Module):
@@ -56,7 +59,8 @@ class Classifier(Module):
     def __init__(self, config: ClassifierConfig) -> None:
         super().__init__()
         self.config = config
-        self.encoder = _encoder(config)
+        self.elmo = ElmoEmbedding(ElmoConfig.told(config.elmo)) if config.elmo else None
+        self.encoder = _encoder(config, 0 if self.elmo is None else self.elmo.output_size)
         self.pooling = Pooling(kind=config.pooling, size=self.encoder.output_size, k=config.k, regions=config.regions, passes=config.passes)
         self.vector_size = self.pooling.output_size * (4 if config.pair else 1)
         self.head = _head(self.vector_size, config)
@@ -76,19 +80,26 @@ class Classifier(Module):
 
     def encode(self, batch: Batch) -> Tensor:
         """The pooled vector of each text, (B, P)."""
-        hidden, mask = self.encoder(batch.inputs, batch.mask)
-        return self.pooling(hidden, mask)
+        return self.pooling(*self.states(batch))
+
+    def states(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The encoder's (hidden, mask); words that ELMo reads come as numbers of the batch's forms."""
+        if self.elmo is None:
+            return self.encoder(batch.inputs, batch.mask)
+        beside = self.elmo(batch)
+        assert batch.forms is not None
+        return self.encoder(batch.forms.word[batch.inputs], batch.mask, beside)
 
     def maps(self, batch: Batch) -> Tensor | None:
         """What its pooling's attention gives each state of the encoder, (B, passes, T'); None where its pooling has no attention."""
-        return self.pooling.weights(*self.encoder(batch.inputs, batch.mask))
+        return self.pooling.weights(*self.states(batch))
 
     def layer_groups(self) -> list[list[str]]:
         """The encoder's parameters by layer, embeddings first; pooling and head are in none."""
         return layers_of(self.encoder, "encoder.")
 
 
-def _encoder(config: ClassifierConfig) -> Any:
+def _encoder(config: ClassifierConfig, beside: int) -> Any:
     """Ids (B, T) and their mask → (hidden, mask)."""
     if config.encoder in PRETRAINED_ENCODERS:
         return make_pretrained_encoder(config.encoder, config.encoder_settings)
@@ -96,7 +107,7 @@ def _encoder(config: ClassifierConfig) -> Any:
         vocabulary_size=config.vocabulary_size, embedding_size=config.embedding_size,
         encoder=config.encoder, encoder_settings=config.encoder_settings,
         word_dropout=config.word_dropout, embedding_dropout=config.embedding_dropout,
-        embedding_std=config.embedding_std, sparse=config.sparse, vectors_mode=config.vectors_mode,
+        embedding_std=config.embedding_std, sparse=config.sparse, vectors_mode=config.vectors_mode, beside=beside,
     )  # fmt: skip
 
 

@@ -343,6 +343,7 @@ class TextEncoder(Module):
 
     Raises ValueError where ids and mask are not of one shape (B, T), T at least 1.
     word_dropout replaces whole tokens by the unknown one; embedding_dropout drops whole columns, the same at every position (E70).
+    beside: the size of further vectors (B, T, beside) that each token comes with, which are read with its own.
     A bag over a large table never holds the (B, T, D) vectors: they are summed where they are looked up.
     """
 
@@ -358,21 +359,25 @@ class TextEncoder(Module):
         embedding_std: float = 0.1,
         sparse: bool = False,
         vectors_mode: str = "non-static",
+        beside: int = 0,
     ) -> None:
         super().__init__()
         table: dict[str, Any] = {"vocabulary_size": vocabulary_size, "size": embedding_size, "sparse": sparse, "std": embedding_std}
         self.embedding = make_embedding(vectors_mode, **table)
         self.word_dropout, self.word_dropout_rate = WordDropout(word_dropout), word_dropout
         self.embedding_dropout = VariationalDropout(embedding_dropout)
-        self.encoder = make_encoder(encoder, embedding_size, encoder_settings)
+        if beside and encoder == "bag":
+            raise ValueError("a bag takes the mean of its own table's words: another encoder for what stands beside them")
+        self.encoder = make_encoder(encoder, embedding_size + beside, encoder_settings)
         self.output_size: int = self.encoder.output_size  # type: ignore[assignment]
 
-    def forward(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, ids: Tensor, mask: Tensor, beside: Tensor | None = None) -> tuple[Tensor, Tensor]:
         if ids.dim() != 2 or not ids.shape[1] or mask.shape != ids.shape:
             raise ValueError(f"ids and mask are (batch, time), with at least one step, not {tuple(ids.shape)} and {tuple(mask.shape)}")
         if isinstance(self.encoder, BagEncoder):
             return self.averaged(ids, mask)
-        x = self.embedding_dropout(self.embedding(self.word_dropout(ids)))
+        x = self.embedding(self.word_dropout(ids))
+        x = self.embedding_dropout(x if beside is None else torch.cat([x, beside], -1))
         hidden, mask = self.encoder(x, mask)
         return hidden, mask
 

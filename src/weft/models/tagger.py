@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import Module
 
 from weft.data.batch import Batch
+from weft.models.elmo import ElmoConfig, ElmoEmbedding
 from weft.models.encoders import make_embedding, make_encoder
 from weft.models.layers import layers_of
 from weft.nn import masks, pooling
@@ -42,7 +43,7 @@ class TaggerConfig:
     join: "concat", or "sum", where all parts are `embedding_size` wide. project: size of a linear layer after it, 0 for none.
     dropout: on what is joined, one mask a sentence, and before the output; embedding_dropout: on the words' own vectors.
     crf: labels chosen together. levels: which of a stack of encoders a column is read from, counted from 1; the top one where it is not
-    named. constrained: columns whose labels cannot all follow one another.
+    named. constrained: columns whose labels cannot all follow one another. elmo: the config of an ELMo that stands beside the rest, or {}.
     """
 
     vocabulary_size: int
@@ -68,6 +69,7 @@ class TaggerConfig:
     constrained: tuple[str, ...] = ()
     sparse: bool = False
     vectors_mode: str = "non-static"
+    elmo: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Tagger(Module):
@@ -149,6 +151,11 @@ class WordEncoder(Module):
             hidden = size if summed else config.character_hidden
             self.characters = Characters(config, hidden)
             sizes.append(hidden)
+        self.elmo = ElmoEmbedding(ElmoConfig.told(config.elmo)) if config.elmo else None
+        if self.elmo is not None:
+            if summed:
+                raise ValueError("ELMo's vectors have a size of their own: join=concat, not sum")
+            sizes.append(self.elmo.output_size)
         joined = size if summed else sum(sizes)
         self.dropout = VariationalDropout(config.dropout)
         self.project = nn.Linear(joined, config.project) if config.project else None
@@ -164,6 +171,8 @@ class WordEncoder(Module):
         if self.characters is not None:
             by_form.append(self.characters(forms.characters))
         parts += [F.embedding(places, rows.contiguous()) for rows in by_form]
+        if self.elmo is not None:
+            parts.append(self.elmo(batch))
         x = self.dropout(torch.stack(parts).sum(0) if self.join == "sum" else torch.cat(parts, -1))
         return x if self.project is None else self.project(x)  # what is at padding, encoders do not look at
 
