@@ -117,7 +117,7 @@ def test_options_of_a_search_are_refused_elsewhere(weft_, tmp_path):
     assert "--beam: is for models that answer with texts; this one does classification" in wrong(
         weft_, "predict", tmp_path / "m", data, "--beam", "2"
     )
-    assert "an alignment is of a translator" in wrong(weft_, "explain", "alignment", tmp_path / "m", "a")
+    assert "'naive-bayes' has no attention to show" in wrong(weft_, "explain", "alignment", tmp_path / "m", "a")
 
 
 def test_models_lists_the_translators(weft_):

@@ -448,7 +448,7 @@ def test_the_simpler_of_equals_is_the_best():
 def test_every_task_climbs(tmp_path, task, pair, metric):
     splits = make_splits(task, pair)
     rungs = tuple(rung for rung in RUNGS if ladder.suits(rung, splits.train))
-    assert set(NEURAL) <= set(rungs)
+    assert set(NEURAL) - {"generative-lstm"} <= set(rungs)  # which is for one class a text
     results, _ = run_study(splits, plan(*rungs, steps=2), tmp_path)
     assert results["metric"] == metric
     assert [row["status"] for row in results["rungs"]] == ["done"] * len(rungs), [row["error"] for row in results["rungs"]]

@@ -136,7 +136,7 @@ def test_the_live_table_fits_and_shows_development_figures_only(standing, width)
     assert "test" not in lines[0]
     assert lines[-1].startswith("cnn, seed 2  ━━━━━━━━──────")
     assert " 40%" in lines[-1]
-    assert "5 of 54 trainings" in lines[-1] or width < 80
+    assert "5 of 57 trainings" in lines[-1] or width < 80
     assert len(lines) <= 24  # a terminal of the usual height shows all of it
 
 

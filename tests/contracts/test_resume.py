@@ -148,6 +148,7 @@ def test_minutes_become_steps_once(tmp_path, monkeypatch):
 
     def run_for_minutes(seconds_a_step, callbacks=(), resume=False):
         monkeypatch.setattr(Network, "seconds_per_step", lambda *_: seconds_a_step)
+        monkeypatch.setattr(Network, "seconds_of_looks", lambda *_: 0.0)
         made = network("cnn", dropout=0.3, batch_size=7, checks=4)
         history = made.fit(DATA, DEV, Budget(minutes=0.1), checkpoint=tmp_path / "checkpoint", resume=resume, callbacks=list(callbacks))
         return weights(made.model), history.steps, history.checks
