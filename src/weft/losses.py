@@ -275,8 +275,9 @@ class TargetLoss:
 class NextToken:
     """−Σ_i log p(x_i | x_{<i}) of the tokens that count (E80), whose mean is the logarithm of the perplexity.
 
-    The model gives Scored. Two penalties, where there is a gradient to take of them (Merity et al., 2018, section 4.5): activation · mean h̃², of the last layer's
-    states after dropout; temporal · mean (h_t − h_{t−1})², of those before it. Each a term of its own where it is not 0.
+    The model gives Scored. Two penalties, where there is a gradient to take of them (Merity et al., 2018, section 4.5): activation ·
+    mean h̃², of the last layer's states after dropout; temporal · mean (h_t − h_{t−1})², of those before it. Each a term of its own
+    where it is not 0.
     """
 
     activation: float = 0.0
@@ -395,9 +396,9 @@ def check_distillation(temperature: float, share: float, on: str, following: flo
 class PretrainingLoss:
     """BERT's two objectives (E102, E103): "masked", −log p of each token that is asked for, and "next", of whether B follows A.
 
-    The model gives PretrainingOutputs; targets as of models.pretraining. Each is divided by what it counts, tokens and pairs; with reduction="sum"
-    both by the rows, so that a row's loss is the sum of its terms: three where two tokens are hidden. A batch in which nothing is asked, or
-    no row has two texts, has a term of 0.
+    The model gives PretrainingOutputs; targets as of models.pretraining. Each is divided by what it counts, tokens and pairs; with
+    reduction="sum" both by the rows, so that a row's loss is the sum of its terms: three where two tokens are hidden. A batch in which
+    nothing is asked, or no row has two texts, has a term of 0.
     """
 
     reduction: str = "mean"

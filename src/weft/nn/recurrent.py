@@ -97,8 +97,8 @@ class Recurrent(nn.Module):
     def step(self, x: Tensor, state: State, projected: Tensor | None = None) -> tuple[Tensor, State]:
         """One time step of every layer, for who has to feed it: x (B, D), state as `run` returns -> (hidden (B, H), the next state).
 
-        `projected` (B, gates * H) stands for what the first cell makes of x. Raises ValueError for a network of two directions, or, in training,
-        with dropouts of which one mask serves a whole sequence: a step does not know where that begins.
+        `projected` (B, gates * H) stands for what the first cell makes of x. Raises ValueError for a network of two directions, or, in
+        training, with dropouts of which one mask serves a whole sequence: a step does not know where that begins.
         """
         if self.directions > 1 or (self.training and (self.variational or self.weight_dropout)):
             raise ValueError("only a network of one direction, without variational and weight dropout, goes step by step")
