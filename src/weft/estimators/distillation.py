@@ -19,12 +19,10 @@ from weft.estimators.loading import load
 from weft.estimators.network import Examples, Network
 from weft.estimators.scoring import MAIN_METRIC
 from weft.estimators.text import TextClassifier
-from weft.estimators.training import labels_of, progress, texts_of
+from weft.estimators.training import labels_of, progress, texts_of, training_in
 from weft.files import plain, write_json
 from weft.losses import IGNORED, Distillation, Loss
 from weft.saving import CHECKPOINT, check_folder
-from weft.training import distributed
-from weft.training.checkpoint import remove_checkpoint
 from weft.training.loop import History
 from weft.training.recipes.distillation import Follower, Lessons, Recipe, lessons_of
 
@@ -234,19 +232,13 @@ def distill_folder(
     check_folder(folder)
     pupil = TextClassifier(student, settings or None, **options)
     pupil.columns_ = dict(splits.train.columns)
-    checkpoint = folder / CHECKPOINT
     labels = {name: labels_of(teacher, part) for name, part in (("train", splits.train), ("dev", splits.dev))}
     validation = (texts_of(splits.dev), labels["dev"]) if len(splits.dev) else None
-    with distributed.process_group(pupil._compute().device):
-        main = distributed.is_main()
-        if main:
-            folder.mkdir(parents=True, exist_ok=True)
-        if resume and not checkpoint.exists():
-            log.warning("%s holds no checkpoint: training starts at the beginning", folder)
+    with training_in(folder, pupil._compute().device, resume) as main:
         with progress(student, console if main else None) as bar:
             distill(
                 teacher, pupil, texts_of(splits.train), labels["train"], unlabelled=unlabelled, validation=validation,
-                checkpoint=checkpoint, resume=resume, callbacks=[] if bar is None else [bar], **recipe,
+                checkpoint=folder / CHECKPOINT, resume=resume, callbacks=[] if bar is None else [bar], **recipe,
             )  # fmt: skip
         without = None
         if alone:
@@ -256,9 +248,7 @@ def distill_folder(
         if not main:
             return None
         data += f"; {len(unlabelled)} texts without labels; taught by {teacher.model}"
-        report = _write(pupil, teacher, without, splits, folder, data)
-        remove_checkpoint(checkpoint)
-        return report
+        return _write(pupil, teacher, without, splits, folder, data)
 
 
 def _write(

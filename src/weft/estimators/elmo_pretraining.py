@@ -5,12 +5,11 @@ Words are what stands between blanks, as in tokenised corpora.
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,21 +20,17 @@ from weft.data.lexicon import Words
 from weft.device import Compute, choose
 from weft.errors import InputError, meant
 from weft.estimators.elmo import ESTIMATOR
-from weft.estimators.engine import Budget, Engine
-from weft.estimators.pretraining import Documents, split_documents
-from weft.estimators.settings import OWNED_BY_DATA, Settings, unknown
-from weft.estimators.training import progress
-from weft.estimators.values import coerce
+from weft.estimators.engine import Engine
+from weft.estimators.pretraining import Documents, budget_of, split_documents
+from weft.estimators.settings import Settings, resolve_whole
+from weft.estimators.training import progress, training_in
 from weft.files import plain
 from weft.metrics import Metric
 from weft.models.elmo import BothDirections, Elmo, ElmoConfig
 from weft.nn.outputs import OUTPUTS
 from weft.saving import CHECKPOINT, check_folder, write_model
-from weft.training import distributed
-from weft.training.checkpoint import remove_checkpoint
-from weft.training.loop import TrainConfig, evaluate
+from weft.training.loop import evaluate
 
-log = logging.getLogger("weft")
 Sentence = Sequence[str]
 
 
@@ -65,34 +60,23 @@ class ElmoSettings:
 
 NETWORK = ("character_size", "widths", "filters", "highways", "size", "layers", "dropout", "output")
 WORDS = ("lowercase", "minimum_count", "maximum_size", "maximum_characters")
-FROM_0 = ("highways", "patience")
+LEAST = {
+    **dict.fromkeys(("minimum_count", "maximum_size", "maximum_characters", "maximum_length", "character_size", "widths", "filters"), 1),
+    "highways": 0, "size": 1, "layers": 1, "batch_tokens": 1, "patience": 0, "checks": 1,
+}  # fmt: skip
 TRAINING: dict[str, Any] = {"learning_rate": 2e-3, "schedule": "linear", "warmup": 0.05, "monitor": "loss"}
 
 
 def resolve(given: Mapping[str, Any] | None) -> Settings:
     """The settings with those that are given. Raises InputError for a name there is not, or a value that it cannot have."""
-    owned = OWNED_BY_DATA[TrainConfig]
-    train: dict[str, Any] = {item.name: item.default for item in fields(TrainConfig) if item.name not in owned} | TRAINING
-    own: dict[str, Any] = {item.name: item.default for item in fields(ElmoSettings)}
-    kinds = {name: kind for name, kind in get_type_hints(TrainConfig).items() if name in train} | get_type_hints(ElmoSettings)
-    for name, value in (given or {}).items():
-        if name not in kinds:
-            raise unknown(name, kinds)
-        made = coerce(name, value, {**train, **own}[name], kinds[name])
-        (own if name in own else train)[name] = made
-        least = 0 if name in FROM_0 else 1
-        for one in made if isinstance(made, tuple) else (made,):
-            if name in own and isinstance(one, int) and not isinstance(one, bool) and one < least:
-                raise InputError(f"must be at least {least}, not {one}", name)
+    made = resolve_whole(ElmoSettings, given, training=TRAINING, least=LEAST, network=NETWORK)
+    own = made.network
     if not 0 <= own["dropout"] < 1:
         raise InputError(f"must be at least 0 and below 1, not {own['dropout']}", "dropout")
-    if own["epochs"] <= 0:
-        raise InputError(f"must be above 0, not {own['epochs']}", "epochs")
     there = [name for name in OUTPUTS if name != "tied"]
     if own["output"] not in there:
         raise InputError(f"there is no {own['output']!r}{meant(own['output'], there)}; there are {', '.join(there)}", "output")
-    network = {name: own[name] for name in NETWORK}
-    return Settings(tokenizer=own, network=network, encoder={}, train=train, budget={**own, "batch_size": 1}, flat={**own, **train})
+    return made
 
 
 class ElmoNetwork(Engine):
@@ -150,12 +134,7 @@ def pretrain(
     goes on to the same bytes. At most one budget of epochs, steps and minutes. Under torchrun the main process alone writes and answers.
     Raises InputError for settings that cannot be, a corpus that is too small, and a folder of other things.
     """
-    folder, budgets = Path(folder), {"epochs": epochs, "steps": steps, "minutes": minutes}
-    given: dict[str, Any] = {name: value for name, value in budgets.items() if value is not None}
-    if len(given) > 1:
-        raise InputError(f"give one budget, not {' and '.join(given)}", list(given)[1])
-    if wrong := next((name for name, value in given.items() if not value > 0), None):
-        raise InputError(f"must be above 0, not {given[wrong]}", wrong)
+    folder, budget = Path(folder), budget_of(epochs=epochs, steps=steps, minutes=minutes)
     check_folder(folder)
     engine = ElmoNetwork(resolve(settings), choose(device, precision, threads), random_state)
     if dev is None:
@@ -164,20 +143,14 @@ def pretrain(
     train, held = sentences_of(documents, length), sentences_of(dev, length)
     if not train or not held:
         raise InputError("has no sentence to learn from" if not train else "has no sentence to measure on", "corpus")
-    checkpoint = folder / CHECKPOINT
-    with distributed.process_group(engine.compute.device):
-        main = distributed.is_main()
-        if main:
-            folder.mkdir(parents=True, exist_ok=True)
-        if not resume and checkpoint.exists():
-            log.warning("%s holds the checkpoint of an interrupted run; --resume would have gone on from it", folder)
+    with training_in(folder, engine.compute.device, resume) as main:
         with progress("elmo", console if main else None) as bar:
-            engine.fit(train, held, Budget(**given), checkpoint=checkpoint, resume=resume, callbacks=[bar] if bar is not None else [])
+            callbacks = [bar] if bar is not None else []
+            engine.fit(train, held, budget, checkpoint=folder / CHECKPOINT, resume=resume, callbacks=callbacks)
         if not main:
             return None
         record = _measured(engine, held)
         _write(folder, engine, record, data)
-        remove_checkpoint(checkpoint)
         return record
 
 

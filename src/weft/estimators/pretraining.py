@@ -9,10 +9,9 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,8 +29,8 @@ from weft.device import Compute, choose
 from weft.errors import InputError, meant
 from weft.estimators.engine import Budget, Engine
 from weft.estimators.masked_batches import MaskedBatches
-from weft.estimators.settings import OWNED_BY_DATA, Settings, unknown
-from weft.estimators.values import coerce
+from weft.estimators.settings import Settings, resolve_whole
+from weft.estimators.training import progress, training_in
 from weft.files import atomic_write, plain, write_json
 from weft.losses import Loss, PretrainingLoss
 from weft.models.bert import BertConfig
@@ -39,9 +38,7 @@ from weft.models.huggingface import config_to, weights_to
 from weft.models.pretraining import Pretraining, PretrainingOutputs
 from weft.nn.activations import ACTIVATIONS
 from weft.saving import CHECKPOINT, check_folder
-from weft.training import distributed
-from weft.training.checkpoint import remove_checkpoint
-from weft.training.loop import TrainConfig, evaluate
+from weft.training.loop import evaluate
 
 log = logging.getLogger("weft")
 Documents = Sequence[Sequence[str]]
@@ -80,7 +77,7 @@ class PretrainingSettings:
     checks: int = 10
 
 
-TRAINING: dict[str, Any] = {"learning_rate": 1e-3, "schedule": "linear", "warmup": 0.1, "weight_decay": 0.01}
+TRAINING: dict[str, Any] = {"learning_rate": 1e-3, "schedule": "linear", "warmup": 0.1, "weight_decay": 0.01, "monitor": "loss"}
 LEAST = {
     "vocabulary_size": 8, "maximum_length": 5, "hidden_size": 1, "layers": 1, "heads": 1, "inner": 0, "batch_tokens": 1, "patience": 0,
     "checks": 1,
@@ -90,29 +87,14 @@ NETWORK = ("hidden_size", "layers", "heads", "inner", "dropout", "activation")
 
 def resolve(given: Mapping[str, Any] | None) -> Settings:
     """The settings with those that are given. Raises InputError for a name there is not, or a value that it cannot have."""
-    owned = OWNED_BY_DATA[TrainConfig]
-    train: dict[str, Any] = {item.name: item.default for item in fields(TrainConfig) if item.name not in owned} | {
-        **TRAINING,
-        "monitor": "loss",
-    }
-    own: dict[str, Any] = {item.name: item.default for item in fields(PretrainingSettings)}
-    kinds = get_type_hints(PretrainingSettings) | {name: get_type_hints(TrainConfig)[name] for name in train}
-    for name, value in (given or {}).items():
-        if name not in kinds:
-            raise unknown(name, kinds)
-        made = coerce(name, value, {**train, **own}[name], kinds[name])
-        if name in LEAST and made < LEAST[name]:
-            raise InputError(f"must be at least {LEAST[name]}, not {made}", name)
-        (own if name in own else train)[name] = made
+    made = resolve_whole(PretrainingSettings, given, training=TRAINING, least=LEAST, network=NETWORK)
+    own = made.tokenizer
     if not 0 <= own["dropout"] < 1 or not 0 <= own["short"] <= 1:
         raise InputError(f"must be shares, not {own['dropout']} and {own['short']}", "dropout, short")
     if own["activation"] not in ACTIVATIONS:
         raise InputError(f"there is no {own['activation']!r}{meant(own['activation'], ACTIVATIONS)}", "activation")
-    if own["epochs"] <= 0:
-        raise InputError(f"must be above 0, not {own['epochs']}", "epochs")
     _masking(own)
-    network = {name: own[name] for name in NETWORK}
-    return Settings(tokenizer=own, network=network, encoder={}, train=train, budget={**own, "batch_size": 1}, flat={**own, **train})
+    return made
 
 
 def _masking(own: Mapping[str, Any]) -> Masking:
@@ -263,32 +245,30 @@ def pretrain(
     folder = Path(folder)
     if model not in MODELS:
         raise InputError(f"there is no {model!r} to pretrain{meant(model, MODELS)}; there are {', '.join(MODELS)}", "model")
-    budgets: dict[str, Any] = {
-        name: value for name, value in (("epochs", epochs), ("steps", steps), ("minutes", minutes)) if value is not None
-    }
-    if len(budgets) > 1:
-        raise InputError(f"give one budget, not {' and '.join(budgets)}", list(budgets)[1])
-    if wrong := next((name for name, value in budgets.items() if not value > 0), None):
-        raise InputError(f"must be above 0, not {budgets[wrong]}", wrong)
+    budget = budget_of(epochs=epochs, steps=steps, minutes=minutes)
     check_folder(folder)
     engine = PretrainingNetwork(model, resolve(settings), choose(device, precision, threads), random_state)
     if dev is None:
         documents, dev = split_documents(documents, engine.pairs, random_state)
-    checkpoint = folder / CHECKPOINT
-    with distributed.process_group(engine.compute.device):
-        main = distributed.is_main()
-        if main:
-            folder.mkdir(parents=True, exist_ok=True)
-        if not resume and checkpoint.exists():
-            log.warning("%s holds the checkpoint of an interrupted run; --resume would have gone on from it", folder)
-        with _bar(model, console if main else None) as bar:
-            engine.fit(documents, dev, Budget(**budgets), checkpoint=checkpoint, resume=resume, callbacks=[bar] if bar is not None else [])
+    with training_in(folder, engine.compute.device, resume) as main:
+        with progress(model, console if main else None) as bar:
+            callbacks = [bar] if bar is not None else []
+            engine.fit(documents, dev, budget, checkpoint=folder / CHECKPOINT, resume=resume, callbacks=callbacks)
         if not main:
             return None
         record = _measured(engine, dev)
         write_folder(folder, engine, record, data)
-        remove_checkpoint(checkpoint)
         return record
+
+
+def budget_of(**given: float | None) -> Budget:
+    """The one budget of epochs, steps and minutes that is given, or none. Raises InputError for two, and for one that is not above 0."""
+    budgets: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    if len(budgets) > 1:
+        raise InputError(f"give one budget, not {' and '.join(budgets)}", list(budgets)[1])
+    if wrong := next((name for name, value in budgets.items() if not value > 0), None):
+        raise InputError(f"must be above 0, not {budgets[wrong]}", wrong)
+    return Budget(**budgets)
 
 
 def split_documents(documents: Documents, pairs: bool, seed: int) -> tuple[Documents, Documents]:
@@ -388,11 +368,3 @@ def _card(engine: PretrainingNetwork, record: Mapping[str, Any], data: str) -> s
 def model_sizes(config: BertConfig) -> str:
     """The network in words."""
     return f"{config.layers} layers of {config.hidden_size}, {config.heads} heads, {config.vocabulary_size:,} tokens"
-
-
-def _bar(title: str, console: Any) -> Any:
-    if console is None or not console.is_terminal:
-        return nullcontext()
-    from weft.training.callbacks import ProgressBar
-
-    return ProgressBar(title, console)

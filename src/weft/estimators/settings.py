@@ -316,6 +316,30 @@ def resolve(*layers: Mapping[str, Any] | None, network: str = "classifier") -> S
     return Settings(**chosen, flat=flat)
 
 
+def resolve_whole(
+    kind: type, given: Mapping[str, Any] | None, *, training: Mapping[str, Any], least: Mapping[str, int], network: Iterable[str]
+) -> Settings:
+    """Settings of a pretraining, whose tokenizer, network and budget are told by one dataclass: as `tokenizer` all of it, as `network` the
+    names given. training: its own defaults of TrainConfig; least: of whole numbers, one by one where there are several.
+
+    Raises InputError as `resolve`.
+    """
+    train, own = {**_defaults(TrainConfig), **training}, _defaults(kind)
+    kinds = {name: hint for name, hint in get_type_hints(TrainConfig).items() if name in train} | get_type_hints(kind)
+    for name, value in (given or {}).items():
+        if name not in kinds:
+            raise unknown(name, kinds)
+        made = coerce(name, value, {**train, **own}[name], kinds[name])
+        for one in made if isinstance(made, tuple) else (made,):
+            if name in least and one < least[name]:
+                raise InputError(f"must be at least {least[name]}, not {one}", name)
+        (own if name in own else train)[name] = made
+    if own["epochs"] <= 0:
+        raise InputError(f"must be above 0, not {own['epochs']}", "epochs")
+    budget, flat = {**own, "batch_size": 1}, {**own, **train}
+    return Settings(tokenizer=own, network={name: own[name] for name in network}, encoder={}, train=train, budget=budget, flat=flat)
+
+
 def known_settings(rung: str, task: str = "classification") -> set[str]:
     """The names of the settings that a rung of the task's ladder has."""
     resolved = set(_resolved(ladder(task)[rung], {}))

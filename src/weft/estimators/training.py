@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -88,16 +89,34 @@ def train_folder(
     neural = model in rungs and rungs[model].engine == "neural"
     estimator = estimator_for(splits.train, model=model, settings=settings or None, **options)
     estimator.columns_ = dict(splits.train.columns)  # so that a file with other text columns beside it is read as this one was
-    checkpoint = folder / CHECKPOINT
     if not neural:
         if resume:
             log.warning("%s is trained in one go: there is nothing to resume", model)
         estimator.fit(texts_of(splits.train), targets_of(splits.train))
         return _write(estimator, splits, folder, data)
+    with training_in(folder, estimator._compute().device, resume) as main:
+        with progress(model, console if main else None) as bar:
+            validation: Any = (texts_of(splits.dev), targets_of(splits.dev)) if len(splits.dev) else None
+            if validation is not None and splits.dev.task in RAW:
+                validation = validation[0]
+            estimator.fit(
+                texts_of(splits.train), targets_of(splits.train), validation,
+                checkpoint=folder / CHECKPOINT, resume=resume, callbacks=[bar] if bar is not None else [],
+            )  # fmt: skip
+        return _write(estimator, splits, folder, data) if main else None
+
+
+@contextmanager
+def training_in(folder: Path, device: Any, resume: bool) -> Iterator[bool]:
+    """What a training with its checkpoint in a model folder runs in, processes of torchrun too: whether this is the main one, which writes.
+
+    The folder is made; a checkpoint that is there, or is missed, is said. Who gets to the end removes it.
+    """
     from weft.training import distributed
     from weft.training.checkpoint import remove_checkpoint
 
-    with distributed.process_group(estimator._compute().device):
+    checkpoint = folder / CHECKPOINT
+    with distributed.process_group(device):
         main = distributed.is_main()
         if main:
             folder.mkdir(parents=True, exist_ok=True)
@@ -105,19 +124,9 @@ def train_folder(
                 log.warning("%s holds the checkpoint of an interrupted run; --resume would have gone on from it", folder)
         if resume and not checkpoint.exists():
             log.warning("%s holds no checkpoint: training starts at the beginning", folder)
-        with progress(model, console if main else None) as bar:
-            validation: Any = (texts_of(splits.dev), targets_of(splits.dev)) if len(splits.dev) else None
-            if validation is not None and splits.dev.task in RAW:
-                validation = validation[0]
-            estimator.fit(
-                texts_of(splits.train), targets_of(splits.train), validation,
-                checkpoint=checkpoint, resume=resume, callbacks=[bar] if bar is not None else [],
-            )  # fmt: skip
-        if not main:
-            return None
-        record = _write(estimator, splits, folder, data)
-        remove_checkpoint(checkpoint)
-        return record
+        yield main
+        if main:
+            remove_checkpoint(checkpoint)
 
 
 def progress(title: str, console: Any) -> Any:
