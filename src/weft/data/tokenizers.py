@@ -13,7 +13,7 @@ from weft.data.subwords import BytePairTokenizer, WordPieceTokenizer
 from weft.data.words import HashingTokenizer, WhitespaceTokenizer, WordTokenizer
 from weft.errors import InputError
 
-__all__ = ["TOKENIZERS", "Encoding", "Tokenizer", "tokenizer_from_dict", "train_tokenizer"]
+__all__ = ["TOKENIZERS", "Encoding", "Tokenizer", "chosen_tokenizer", "tokenizer_from_dict", "train_tokenizer"]
 
 TOKENIZERS: dict[str, Any] = {
     "words": WordTokenizer,
@@ -24,6 +24,7 @@ TOKENIZERS: dict[str, Any] = {
     "bpe": BytePairTokenizer,
     "wordpiece": WordPieceTokenizer,
 }
+CHOSEN = ("lowercase", "minimum_count", "maximum_size", "pattern")  # settings of tokenizers in networks that give texts back
 # Those of public checkpoints: read from a checkpoint's files, or made of one that was trained here.
 OF_CHECKPOINTS: dict[str, Any] = {"bert": BertTokenizer, "byte-level": ByteLevelTokenizer}
 
@@ -36,6 +37,13 @@ def train_tokenizer(kind: str, texts: Iterable[str], **settings: Any) -> Tokeniz
         if name not in names:
             raise InputError(f"a {kind!r} tokenizer has no setting {name!r}; it has {', '.join(names) or 'none'}")
     return train(texts, **settings)
+
+
+def chosen_tokenizer(kind: str, texts: Iterable[str], settings: Mapping[str, Any]) -> Tokenizer:
+    """The tokenizer of this kind by CHOSEN among settings: None, and a no that a kind lacks, are left out. Raises as `train_tokenizer`."""
+    takes = inspect.signature(_class_of(kind).train).parameters
+    given = {name: settings[name] for name in CHOSEN}
+    return train_tokenizer(kind, texts, **{name: value for name, value in given.items() if value is not None and (value or name in takes)})
 
 
 def tokenizer_from_dict(data: Mapping[str, Any]) -> Tokenizer:

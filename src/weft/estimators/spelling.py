@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
 
-from weft.data.tokenizers import TOKENIZERS, Tokenizer, tokenizer_from_dict, train_tokenizer
+from weft.data.tokenizers import Tokenizer, chosen_tokenizer, tokenizer_from_dict
 from weft.data.vocabulary import UNKNOWN
 from weft.errors import InputError
 
@@ -39,10 +38,8 @@ class Spelling:
         if kind == "hashing":
             raise InputError("hashed ids cannot be turned back into a text; another kind for a language model", "tokenizer")
         lines = kind not in KEEP_LINES if settings["lines"] is None else settings["lines"]
-        takes = inspect.signature(TOKENIZERS[kind].train).parameters
-        given = {name: settings[name] for name in ("lowercase", "minimum_count", "maximum_size", "pattern")}
-        chosen = {name: value for name, value in given.items() if value is not None and (value or name in takes)}
-        return cls(train_tokenizer(kind, [line for text in texts for line in lines_of(text)] if lines else texts, **chosen), lines)
+        read = [line for text in texts for line in lines_of(text)] if lines else texts
+        return cls(chosen_tokenizer(kind, read, settings), lines)
 
     @property
     def size(self) -> int:

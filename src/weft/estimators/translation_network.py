@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 import math
 import sys
@@ -16,7 +15,7 @@ from torch import Tensor
 
 from weft.data.batch import Batch, Batches
 from weft.data.corruption import Corruption, Noise
-from weft.data.tokenizers import TOKENIZERS, Tokenizer, tokenizer_from_dict, train_tokenizer
+from weft.data.tokenizers import Tokenizer, chosen_tokenizer, tokenizer_from_dict
 from weft.data.vocabulary import PADDING, UNKNOWN
 from weft.device import Compute, autocast
 from weft.errors import InputError, meant
@@ -67,8 +66,8 @@ class TranslationNetwork(Engine):
             raise InputError("embeddings of both sides are one for one vocabulary: shared=True, or tied=output or none", "tied")
         if other == "hashing":
             raise InputError("hashed ids cannot be turned back into a text; another kind for the targets", "target_tokenizer")
-        self.source = self._learnt(kind, [*data.sources, *targets] if given["shared"] else data.sources)
-        self.target = self.source if given["shared"] else self._learnt(other, targets)
+        self.source = chosen_tokenizer(kind, [*data.sources, *targets] if given["shared"] else data.sources, given)
+        self.target = self.source if given["shared"] else chosen_tokenizer(other, targets, given)
         network = {
             **self.settings.network,
             "encoder_settings": dict(self.settings.encoder),
@@ -76,13 +75,6 @@ class TranslationNetwork(Engine):
         }
         config = Seq2SeqConfig(source_vocabulary=self.source.size, target_vocabulary=self.target.size, **network)
         self.model = self.draw(lambda: Seq2Seq(config))
-
-    def _learnt(self, kind: str, texts: Sequence[str]) -> Tokenizer:
-        takes = inspect.signature(TOKENIZERS[kind].train).parameters
-        given = {name: self.settings.tokenizer[name] for name in ("lowercase", "minimum_count", "maximum_size", "pattern")}
-        return train_tokenizer(
-            kind, texts, **{name: value for name, value in given.items() if value is not None and (value or name in takes)}
-        )
 
     def rows(self, sources: Sequence[str]) -> list[np.ndarray]:
         """The ids of sources, cut where they are too long, or refused, as the settings say; said with a count."""

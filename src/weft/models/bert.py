@@ -17,6 +17,7 @@ from torch.nn import Module
 from weft.models.encoders import looked_up
 from weft.models.language_encoder import LanguageEncoder
 from weft.models.language_model import LanguageModelConfig
+from weft.nn import masks
 from weft.nn.dropout import Dropout
 from weft.nn.initialisation import normal_
 from weft.nn.transformer import TransformerEncoder
@@ -86,8 +87,7 @@ class Bert(Module):
 
     def embedded(self, ids: Tensor, mask: Tensor) -> Tensor:
         """LN(token + position + segment), (B, T, H)."""
-        if ids.dim() != 2 or not ids.shape[1] or mask.shape != ids.shape:
-            raise ValueError(f"ids and mask are (batch, time), with at least one step, not {tuple(ids.shape)} and {tuple(mask.shape)}")
+        masks.check_ids(ids, mask)
         length, room, start = ids.shape[1], self.config.maximum_positions, self.config.position_offset
         if length > room:
             raise ValueError(f"a row of {length} tokens is longer than the table of {room} learned positions")

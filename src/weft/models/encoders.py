@@ -372,8 +372,7 @@ class TextEncoder(Module):
         self.output_size: int = self.encoder.output_size  # type: ignore[assignment]
 
     def forward(self, ids: Tensor, mask: Tensor, beside: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        if ids.dim() != 2 or not ids.shape[1] or mask.shape != ids.shape:
-            raise ValueError(f"ids and mask are (batch, time), with at least one step, not {tuple(ids.shape)} and {tuple(mask.shape)}")
+        masks.check_ids(ids, mask)
         if isinstance(self.encoder, BagEncoder):
             return self.averaged(ids, mask)
         x = self.embedding(self.word_dropout(ids))

@@ -21,6 +21,7 @@ from weft.losses import CrossEntropy, Term
 from weft.models.encoders import TextEncoder
 from weft.models.language_model import causal
 from weft.models.layers import layers_of
+from weft.nn import masks
 from weft.nn.dropout import Dropout, VariationalDropout
 from weft.nn.initialisation import normal_
 from weft.nn.outputs import FullOutput
@@ -112,8 +113,7 @@ class GenerativeClassifier(Module):
     def _read(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """The states before each token and before the end, row by row: (M, H), the row of each (M,), what comes next (M,)."""
         ids, mask = batch.inputs, batch.mask
-        if ids.dim() != 2 or not ids.shape[1] or mask.shape != ids.shape:
-            raise ValueError(f"ids and mask are (batch, time), with at least one step, not {tuple(ids.shape)} and {tuple(mask.shape)}")
+        masks.check_ids(ids, mask)
         counted = F.pad(mask, (1, 0), value=True)
         hidden, _ = self.encoder(F.pad(ids, (1, 0), value=END), counted)
         next_ones = F.pad(ids.masked_fill(~mask, END), (0, 1), value=END)

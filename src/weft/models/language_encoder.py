@@ -7,6 +7,7 @@ from torch.nn import Module
 
 from weft.models.encoders import make_encoder
 from weft.models.language_model import LanguageModelConfig, causal, embeddings, layers_over_words
+from weft.nn import masks
 from weft.nn.dropout import Dropout, VariationalDropout
 
 
@@ -26,8 +27,7 @@ class LanguageEncoder(Module):
         self.output_size = int(self.encoder.output_size)  # type: ignore[arg-type]
 
     def forward(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        if ids.dim() != 2 or not ids.shape[1] or mask.shape != ids.shape:
-            raise ValueError(f"ids and mask are (batch, time), with at least one step, not {tuple(ids.shape)} and {tuple(mask.shape)}")
+        masks.check_ids(ids, mask)
         hidden, mask = self.encoder(self.dropout(self.embedding(ids)), mask)
         return hidden, mask
 

@@ -16,6 +16,12 @@ def check(x: Tensor, mask: Tensor) -> None:
         raise ValueError(f"a mask is bool, True = real, not {mask.dtype}")
 
 
+def check_ids(ids: Tensor, mask: Tensor) -> None:
+    """Raises ValueError unless ids and their mask are of one shape (B, T), T at least 1."""
+    if ids.dim() != 2 or not ids.shape[1] or mask.shape != ids.shape:
+        raise ValueError(f"ids and mask are (batch, time), with at least one step, not {tuple(ids.shape)} and {tuple(mask.shape)}")
+
+
 def check_prefix(mask: Tensor) -> None:
     """Raises ValueError where a row of the mask has holes: padding comes after all that is real. On the CPU alone, elsewhere looking would
     mean waiting for the device."""
