@@ -23,10 +23,11 @@ from weft.compare.ratios import bootstrap_bleu, bootstrap_ratio, paired_permutat
 from weft.compare.summary import machine
 from weft.data import datasets
 from weft.data.examples import Splits
+from weft.estimators.settings import known_settings
 from weft.estimators.training import targets_of, texts_of
 from weft.estimators.translator import Translator
 from weft.files import read_json, write_json
-from weft.metrics_text import bleu_counts, bleu_signature, token_error_counts, word_error_counts
+from weft.metrics_text import bleu_counts, bleu_from, bleu_signature, ratio, token_error_counts, word_error_counts
 
 PHONEMES: dict[str, Any] = {
     "tokenizer": "characters", "target_tokenizer": "whitespace", "shared": False, "tied": "output", "metric": "word_error_rate",
@@ -49,7 +50,7 @@ def trained(name: str, rung: str, splits: Splits, options: argparse.Namespace) -
     facts = folder / "training.json"
     if facts.exists():
         return weft.load(folder, threads=options.threads), read_json(facts)
-    known = set(weft_settings(rung))
+    known = known_settings(rung, "translation")
     given = {key: value for key, value in {**SETTINGS[name], **options.set}.items() if key in known}
     model = Translator(rung, given, epochs=options.epochs, threads=options.threads, random_state=options.seed)
     validation = (texts_of(splits.dev), targets_of(splits.dev))
@@ -68,13 +69,6 @@ def trained(name: str, rung: str, splits: Splits, options: argparse.Namespace) -
     return model, found
 
 
-def weft_settings(rung: str) -> set[str]:
-    """The settings that this rung has."""
-    from weft.estimators.settings import known_settings
-
-    return known_settings(rung, "translation")
-
-
 def measured(name: str, rungs: list[str], splits: Splits, options: argparse.Namespace) -> list[dict[str, Any]]:
     """A row a model: what it reached on test, with intervals, and against the first."""
     assert splits.test is not None
@@ -90,7 +84,8 @@ def measured(name: str, rungs: list[str], splits: Splits, options: argparse.Name
         for measure, (counts_of, interval, paired, scale) in MEASURED[metric].items():
             counts = counts_of(answers, references)
             low, high = interval(counts)
-            found = {"value": scale * value_of(counts, metric), "low": scale * low, "high": scale * high}
+            value = bleu_from(counts) if metric == "bleu" else ratio(counts)
+            found = {"value": scale * value, "low": scale * low, "high": scale * high}
             if measure in first:
                 found["p against the first"] = paired(first[measure], counts)
             first.setdefault(measure, counts)
@@ -100,13 +95,6 @@ def measured(name: str, rungs: list[str], splits: Splits, options: argparse.Name
     if metric == "bleu":
         print(f"\n{bleu_signature(references)}")
     return rows
-
-
-def value_of(counts: np.ndarray, metric: str) -> float:
-    """The measure of all sentences together."""
-    from weft.metrics_text import bleu_from, ratio
-
-    return bleu_from(counts) if metric == "bleu" else ratio(counts)
 
 
 def line(row: dict[str, Any]) -> str:

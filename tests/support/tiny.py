@@ -19,7 +19,7 @@ import torch.nn.functional as F
 
 from weft.data.batch import IGNORED, Batch, with_tokens
 from weft.device import Compute
-from weft.estimators.engines import network_of
+from weft.estimators.engines import ENGINES
 from weft.estimators.network import Examples, Network
 from weft.estimators.rungs import RUNGS, TEXT_RUNGS
 from weft.estimators.settings import Settings, resolve
@@ -152,7 +152,7 @@ def network(
     data = corpus(kind) if data is None else data
     vectors = None if vectors_of(rung) is None else Vectors(vectors_of(rung))
     chosen = resolved(rung, **settings)
-    made = network_of(chosen)(task, outputs, chosen, compute, seed, vectors)
+    made = ENGINES[TEXT_RUNGS[rung_of(rung)].network](task, outputs, chosen, compute, seed, vectors)
     made.build(list(data.texts) + list(data.pairs or []), pair)
     return made
 

@@ -1,14 +1,14 @@
-"""Which engine a text estimator's settings are of."""
+"""The engines of text estimators, by the network of a rung."""
 
 from __future__ import annotations
 
 from weft.estimators.generative_network import GenerativeNetwork
 from weft.estimators.network import Network
-from weft.estimators.settings import Settings
 from weft.estimators.ulmfit import UlmfitNetwork
 
-
-def network_of(settings: Settings) -> type[Network]:
-    """The engine, by a setting that no other has."""
-    own = {"class_size": GenerativeNetwork, "language_epochs": UlmfitNetwork}
-    return next((engine for name, engine in own.items() if name in settings.network), Network)
+ENGINES: dict[str, type[Network]] = {
+    "classifier": Network,
+    "pretrained": Network,
+    "generative": GenerativeNetwork,
+    "ulmfit": UlmfitNetwork,
+}

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from weft.data.batch import Batch, Batches
+from weft.data.batch import Batches
 from weft.data.checkpoints import CheckpointTokenizer
 from weft.data.tokenizers import Tokenizer, tokenizer_from_dict, train_tokenizer
 from weft.device import Compute, autocast
@@ -159,15 +159,17 @@ class Network(Engine):
         results = np.zeros((len(texts), self.outputs), np.float32)
         if not len(texts):
             return results
-        empty = np.zeros(len(texts), np.int64 if self.task == "classification" else np.float32)
-        if self.task == "multi-label":
-            empty = np.zeros((len(texts), self.outputs), np.float32)
         self.model.eval()
         with torch.inference_mode(), autocast(self.compute):
-            for batch in self.batches(Examples(texts, pairs, empty), shuffled=False):
+            for batch in self.batches(self._unlabelled(texts, pairs), shuffled=False):
                 logits = self.model(batch.to(self.compute.device))
                 results[batch.source.numpy()] = logits.float().cpu().numpy()
         return results
+
+    def _unlabelled(self, texts: Sequence[str], pairs: Sequence[str] | None) -> Examples:
+        """Texts with targets that say nothing."""
+        shape = (len(texts), self.outputs) if self.task == "multi-label" else (len(texts),)
+        return Examples(texts, pairs, np.zeros(shape, np.int64 if self.task == "classification" else np.float32))
 
     def maps(self, text: str) -> tuple[list[str], np.ndarray]:
         """The tokens of a text, and how much of each the pooling's attention takes, (passes, T).
@@ -176,14 +178,9 @@ class Network(Engine):
         """
         assert self.tokenizer is not None
         assert self.model is not None
-        encoding, limit = self.tokenizer.encode(text), self.settings.tokenizer["maximum_length"] or None
-        tokens = [text[start:end] for start, end in encoding.offsets[:limit]]
-        if isinstance(self.tokenizer, SpeltTokenizer):
-            rows, lexicon = self.tokenizer.rows([text])
-            one = Batches([rows[0][:limit]], examples=1, lexicon=lexicon)
-        else:
-            one = Batches([np.asarray(encoding.ids)[:limit]], examples=1)
-        batch: Batch = one.gather(np.arange(1))
+        limit = self.settings.tokenizer["maximum_length"] or None
+        tokens = [text[start:end] for start, end in self.tokenizer.encode(text).offsets[:limit]]
+        batch = self.batches(self._unlabelled([text], None), shuffled=False).gather(np.arange(1))
         self.model.eval()
         with torch.inference_mode(), autocast(self.compute):
             weights = self.model.maps(batch.to(self.compute.device))

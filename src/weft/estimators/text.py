@@ -137,11 +137,11 @@ class _TextEstimator(Estimator):
 
     def _network(self, rung: Rung) -> Any:
         """The neural engine for these settings, not built yet. Raises InputError for word vectors that are not there or do not fit them."""
-        from weft.estimators.engines import network_of
+        from weft.estimators.engines import ENGINES
 
         settings = self._settings(rung)
         vectors = self._vectors(settings)
-        return network_of(settings)(self.task_, self._outputs(), settings, self._compute(), self.seed_, vectors)
+        return ENGINES[rung.network](self.task_, self._outputs(), settings, self._compute(), self.seed_, vectors)
 
     def seconds_per_step(self, texts: Sequence[Any], labels: Sequence[Any], validation: tuple[Any, Any]) -> tuple[float, int]:
         """(seconds a training step takes, its share of the checks on `validation` included; steps of the model's own number of epochs).
@@ -195,12 +195,12 @@ class _TextEstimator(Estimator):
         elif kind == "fasttext":
             self.engine_ = FastText.restore(saved.arrays, engine, tokenizer)
         else:
-            from weft.estimators.engines import network_of
+            from weft.estimators.engines import ENGINES
             from weft.estimators.settings import resolve
 
-            settings = resolve(engine["settings"], network=self._rung().network)
-            made = network_of(settings)
-            self.engine_ = made.restore(self.task_, settings, engine["network"], tokenizer, saved.arrays, self._compute())
+            network = self._rung().network
+            settings = resolve(engine["settings"], network=network)
+            self.engine_ = ENGINES[network].restore(self.task_, settings, engine["network"], tokenizer, saved.arrays, self._compute())
             self.engine_.vectors_facts, self.engine_.pretrained_facts = engine.get("vectors"), engine.get("pretrained")
             self.engine_.elmo_facts = engine.get("elmo")
 
