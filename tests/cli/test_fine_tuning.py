@@ -48,10 +48,10 @@ def test_what_cannot_be_is_one_line(weft_, data, tmp_path, arguments, said):
     assert not (tmp_path / "m").exists() or not list((tmp_path / "m").iterdir())
 
 
-def test_taggers_start_from_no_checkpoint(weft_, tmp_path):
-    (tmp_path / "a.conll").write_text("".join(f"dog{number} NOUN\nbarks{number} VERB\n\n" for number in range(60)))
-    done = weft_("train", tmp_path / "a.conll", "--from", MINILM, "--out", tmp_path / "m")
-    assert done.code == 2 and "--from: no model for tagging starts from a checkpoint" in done.err
+def test_translators_start_from_no_checkpoint(weft_, tmp_path):
+    (tmp_path / "a.tsv").write_text("source\ttarget\n" + "".join(f"dog {number}\tHund {number}\n" for number in range(60)))
+    done = weft_("train", tmp_path / "a.tsv", "--task", "translate", "--from", MINILM, "--out", tmp_path / "m")
+    assert done.code == 2 and "--from: no model for translation starts from a checkpoint" in done.err
 
 
 def test_compared_where_it_is_named(weft_, data):

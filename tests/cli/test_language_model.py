@@ -7,12 +7,14 @@ import math
 import random
 
 import pytest
+from checkpoints import MINILM
+from language_models import GPT2
 
 import weft
 from weft.cli import main as cli
 from weft.data.raw import cut_end, read_raw
 from weft.errors import InputError
-from weft.generation.search import Sample
+from weft.generation.search import Greedy, Sample
 
 TINY = ["layers=1", "hidden_size=16", "embedding_size=16", "heads=2", "block=16", "batch_size=4", "checks=2"]
 EXACT = ["--precision", "fp32", "--threads", "1"]
@@ -71,6 +73,33 @@ def test_generate_streams_what_python_gives(weft_, model):
     assert weft_("generate", model, "--beam", 2, "--tokens", 3, *EXACT).code == 0
 
 
+def test_a_public_folder_is_asked(weft_, tmp_path):
+    made = weft.LanguageModel.from_pretrained(GPT2, precision="fp32", threads=1)
+    done = weft_("generate", GPT2, "--prompt", "It was", "--tokens", 12, "--beam", 1, *EXACT)
+    assert done.code == 0 and done.out == "It was" + made.generate("It was", tokens=12, search=Greedy()) + "\n"
+    (tmp_path / "a.txt").write_text(text(40))
+    done = weft_("evaluate", GPT2, tmp_path / "a.txt", "--json", *EXACT)
+    assert json.loads(done.out)["metrics"] == pytest.approx(made.evaluate(text(40)), rel=1e-6)
+    done = weft_("generate", GPT2, "--prompt", "It was " * 60, "--tokens", 2, *EXACT)
+    assert done.code == 0 and "1 of 1 prompts are longer than the 64 tokens seen at once" in done.err
+
+
+def test_trained_on_from_a_folder(weft_, model, tmp_path):
+    (tmp_path / "a.txt").write_text(text(400))
+    for number, source in enumerate((GPT2, model)):
+        done = weft_(
+            "train", tmp_path / "a.txt", "--task", "language-model", "--from", source, "--out", tmp_path / f"m{number}", "--steps", 20,
+            "--json", *EXACT, "--set", "block=16", "batch_size=4", "learning_rate=3e-3", "layer_decay=1.2",
+        )  # fmt: skip
+        assert done.code == 0, done.err
+        found = json.loads(done.out)
+        held = cut_end([text(400)], 0.1)[1]
+        assert found["model"] == "pretrained" and found["metrics"]["perplexity"] < weft.load(source).perplexity(held)
+        assert json.loads((tmp_path / f"m{number}" / "config.json").read_text())["engine"]["pretrained"]["name"] == str(source)
+        assert weft_("generate", tmp_path / f"m{number}", "--tokens", 3, *EXACT).code == 0
+    assert (tmp_path / "m1" / "tokenizer.json").read_bytes() == (model / "tokenizer.json").read_bytes()
+
+
 def test_a_table_of_texts(tmp_path, weft_):
     (tmp_path / "t.csv").write_text("id,text,label\n" + "".join(f'{n},"{text(20, n)}",x\n' for n in range(12)))
     table = read_raw(tmp_path / "t.csv", text_column="text")
@@ -106,6 +135,15 @@ def test_the_end_is_cut_off():
         (["generate", "MODEL", "--beam", "2", "--samples", "3"], "--samples: draws, and --beam searches"),
         (["generate", "MODEL", "--temperature", "-1"], "temperature: must be a number of at least 0"),
         (["generate", "EMPTY"], "is not a model folder"),
+        (["generate", str(MINILM)], "holds a pretrained encoder (bert): weft train DATA --from"),
+        (["train", "TEXT", "--task", "language-model", "--from", str(MINILM), "--out", "OUT"], "is an encoder (bert), which foretells no"),
+        (["train", "TEXT", "--task", "language-model", "--from", "gone", "--out", "OUT"], "gone: is no folder and no pretrained model"),
+        (["train", "TEXT", "--task", "language-model", "--from", GPT2, "--model", "gpt", "--out", "OUT"], "--from: 'gpt' starts from no"),
+        (
+            ["train", "TEXT", "--task", "language-model", "--from", GPT2, "--out", "OUT", "--set", "block=99"],
+            "block: must be at most the 64",
+        ),
+        (["train", "TEXT", "--task", "language-model", "--model", "pretrained", "--out", "OUT"], "pretrained: names no language model"),
     ],
 )
 def test_what_cannot_be_is_one_line(weft_, model, tmp_path, arguments, said):

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 from reviews import strict
+from tiny import MINILM
 
 from weft.cli import main as cli
 from weft.data import conll
-from weft.estimators.rungs import TAGGING_RUNGS
+from weft.estimators.rungs import TAGGER_RUNGS, TAGGING_RUNGS
 
 SMALL = ["embedding_size=8", "hidden_size=8", "character_size=4", "character_hidden=4"]
 EXACT = ["--precision", "fp32", "--threads", "1"]
@@ -162,6 +163,16 @@ def test_every_tagger_trains_from_the_command_line(weft_, folder, tmp_path, rung
     assert strict(weft_("evaluate", tmp_path / "m", folder / "people.conll", "--json", *EXACT).out)["examples"] == 60
 
 
+def test_a_checkpoint_is_fine_tuned_from_the_command_line(weft_, folder, tmp_path):
+    given = ["--from", MINILM, "--steps", 150, "--json", *EXACT, "--set", "learning_rate=3e-3", "maximum_length=60", "batch_size=16"]
+    done = weft_("train", folder / "people.conll", "--out", tmp_path / "m", *given)
+    assert done.code == 0, done.err
+    assert strict(done.out)["metrics"]["span_f1"] > 0.9
+    file = write(tmp_path / "raw.txt", "Ann saw Rome\n")
+    answer = strict(weft_("predict", tmp_path / "m", file, *EXACT).lines[0])
+    assert [one["text"] for one in answer["spans"]] == ["Ann", "Rome"]
+
+
 def test_resumed_is_as_never_interrupted(weft_, folder, tmp_path, monkeypatch):
     train = ["train", folder / "people.conll", "--steps", 12, *EXACT, "--set", *SMALL, "checks=6", "--out"]
     assert weft_(*train, tmp_path / "whole").code == 0
@@ -203,7 +214,7 @@ def test_compare_puts_taggers_side_by_side(weft_, folder, tmp_path):
 
 def test_models_lists_the_taggers(weft_):
     listed = [(one["name"], tuple(one["tasks"])) for one in strict(weft_("models", "--json").out)["models"]]
-    assert all((name, ("tagging", "spans")) in listed for name in TAGGING_RUNGS)
+    assert all((name, ("tagging", "spans")) in listed for name in TAGGER_RUNGS)
 
 
 # what is wrong

@@ -247,7 +247,7 @@ def test_any_text_has_a_probability_and_any_prompt_an_answer(name):
 @pytest.mark.parametrize(
     ("call", "said"),
     [
-        (lambda: LanguageModel("gpt2").fit("a"), "there is no 'gpt2'"),
+        (lambda: LanguageModel("gtp").fit("a"), "there is no 'gtp' (did you mean gpt?)"),
         (lambda: LanguageModel("gpt").fit("  \n"), "texts: is empty"),
         (lambda: LanguageModel("gpt").fit(["a", 3]), "text 2 is int, not a text"),
         (lambda: LanguageModel("gpt").fit("only a few letters"), "too few for one block of 64"),

@@ -10,7 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from weft.data.checkpoints import BertTokenizer, ByteLevelTokenizer
 from weft.data.lexicon import CASES, FEATURES, Words, case, shape
+from weft.data.subwords import BytePairTokenizer
+from weft.data.words import WordTokenizer
 from weft.errors import InputError
 
 SENTENCES = [["The", "cat", "sat"], ["the", "Cat", "of", "1984", "!"], ["McDonald's"], ["sat", "!"]]
@@ -102,8 +105,9 @@ def test_tables_of_forms_are_what_the_definition_says(sentences, lowercase):
     assert [len(row) for row in rows] == [len(sentence) for sentence in sentences]
     distinct = list(dict.fromkeys(word for sentence in sentences for word in sentence))
     index = np.arange(len(distinct) + 1)
-    word, features, characters = table.forms(index)
-    assert word.dtype == features.dtype == characters.dtype == np.int64
+    word, features, characters, pieces = table.forms(index)
+    assert word.dtype == features.dtype == characters.dtype == pieces.dtype == np.int64
+    assert pieces.shape == (len(index), 1) and not pieces.any()  # there is no checkpoint to cut words
     assert word[0] == 0 and not features[0].any() and not characters[0].any()
     for sentence, row in zip(sentences, rows):
         for token, place in zip(sentence, row.tolist()):
@@ -122,7 +126,7 @@ def test_tables_of_forms_are_what_the_definition_says(sentences, lowercase):
 def test_long_words_are_read_at_both_ends():
     words = Words.train([[*"abcdefghij", "x"]], maximum_characters=6)
     _, table = words.encode([["abcdefghij", "abcdef", "abcdefg"]])
-    _, _, characters = table.forms(np.arange(1, 4))
+    _, _, characters, _ = table.forms(np.arange(1, 4))
     read = ["".join(words.characters.tokens[i] for i in row if i) for row in characters.tolist()]
     assert read == ["\x02abchij\x03", "\x02abcdef\x03", "\x02abcefg\x03"]
 
@@ -130,7 +134,7 @@ def test_long_words_are_read_at_both_ends():
 def test_unknown_words_characters_and_features():
     words = Words.train(SENTENCES, features=["shape"])
     _, table = words.encode([["zebra", "ÿþ", "", "\x02cat\x03"]])
-    word, features, characters = table.forms(np.arange(1, 5))
+    word, features, characters, _ = table.forms(np.arange(1, 5))
     assert word[:3].tolist() == [1, 1, 1]
     assert characters[1].tolist()[:4] == [2, 1, 1, 3]
     assert characters[2].tolist()[:3] == [2, 3, 0]  # the empty word: begin and end
@@ -168,3 +172,35 @@ def test_what_is_refused():
             Words.from_dict({**whole, **change})
     with pytest.raises(InputError, match=r"tokenizer.json"):
         Words.from_dict({})
+
+
+PIECES = BertTokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "cat", "##s", "the", "-", "s"])
+
+
+def test_words_in_the_pieces_of_a_checkpoint():
+    words = Words.train(SENTENCES, features=["case"]).in_pieces(PIECES)
+    given = ["Cats", "the", "cat-s", "", "zebra", "\x00"]
+    rows, table = words.encode([given, given[:2]])
+    assert [row.tolist() for row in rows] == [[1, 2, 3, 4, 5, 6], [1, 2]]
+    word, features, _, pieces = table.forms(np.arange(7))
+    assert set(word.tolist()) == {0, 1} and features.shape == (7, 1)  # no word has a number of its own
+    known = [[PIECES.tokens[number - 1] for number in row if number] for row in pieces.tolist()]
+    assert known == [[], ["cat", "##s"], ["the"], ["cat", "-", "s"], ["[UNK]"], ["[UNK]"], ["[UNK]"]]
+    again = Words.from_dict(json.loads(json.dumps(words.to_dict())))
+    assert again.to_dict() == words.to_dict()
+    assert again.encode([given])[1].digest() == words.encode([given])[1].digest() != Words.train(SENTENCES).encode([given])[1].digest()
+
+
+def test_words_of_byte_level_pieces_carry_their_blank():
+    """RoBERTa's pieces of a text are those of its words, each behind a blank."""
+    trained = BytePairTokenizer.train([" ".join(sentence) for sentence in SENTENCES] * 3, lowercase=False)
+    tokenizer = ByteLevelTokenizer.of(trained)
+    sentence = ["The", "cat", "sat", "naïve"]
+    apart = tokenizer.pieces_of_words(sentence)
+    assert [number for word in apart for number in word] == tokenizer.pieces([" ".join(sentence)])[0]
+
+
+def test_pieces_that_are_no_checkpoints_are_refused():
+    described = {**Words.train(SENTENCES).to_dict(), "pieces": WordTokenizer.train(["a b"]).to_dict()}
+    with pytest.raises(InputError, match="no checkpoint's"):
+        Words.from_dict(described)

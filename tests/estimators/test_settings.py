@@ -121,9 +121,10 @@ def test_a_rungs_settings_resolve_and_what_is_saved_resolves_to_the_same(rung):
 
 @pytest.mark.parametrize("encoder", list(ENCODERS))
 def test_every_field_that_a_user_may_set_is_a_setting_and_no_other(encoder):
-    assert not any(resolve({}, network=network).encoder for network in ("pretrained", "ulmfit"))  # their encoders are as they were trained
+    started = [network for network, (_, config, _) in NETWORKS.items() if not hasattr(config, "encoder")]
+    assert not any(resolve({}, network=network).encoder for network in started)  # their encoders are as they were trained
     for network, (tokenizer, config, budget) in NETWORKS.items():
-        if network in ("pretrained", "ulmfit"):
+        if network in started:
             continue
         sides = (
             {"encoder_": ENCODERS[encoder][0], "decoder_": RecurrentDecoderConfig} if network == "seq2seq" else {"": ENCODERS[encoder][0]}
@@ -267,8 +268,8 @@ def test_another_encoder_does_not_get_what_the_rung_chose_for_its_own(encoder):
     kept = {name: value for name, value in RUNGS["bilstm"].settings.items() if name in own}
     assert chosen.encoder == {**own, **kept} and chosen.network["embedding_size"] == 200
     both = resolve(TRANSLATION_RUNGS["rnn-luong"].settings, {"encoder": encoder}, network="seq2seq")
-    assert both.decoder["cell"] == "lstm" and both.decoder["hidden_size"] == 512 and set(both.encoder) == set(own)
+    assert both.decoder["cell"] == "lstm" and both.decoder["hidden_size"] == 384 and set(both.encoder) == set(own)
     other = resolve(TRANSLATION_RUNGS["rnn-luong"].settings, {"decoder": "transformer"}, network="seq2seq")
-    assert other.decoder["hidden_size"] == 512 and "attention" not in other.decoder and other.encoder["cell"] == "lstm"
+    assert other.decoder["hidden_size"] == 384 and "attention" not in other.decoder and other.encoder["cell"] == "lstm"
     with pytest.raises(InputError, match="no such setting"):  # what the user gives himself is not left out
         resolve(RUNGS["bilstm"].settings, {"encoder": "bag", "bidirectional": True})

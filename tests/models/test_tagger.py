@@ -137,7 +137,7 @@ def test_characters_are_read_to_the_words_own_ends():
     cell = made.encoder
     words = ["a", "bakery", "Bakers", "in"]
     _, table = WORDS.encode([words])
-    _, _, characters = table.forms(np.arange(1, 5))
+    _, _, characters, _ = table.forms(np.arange(1, 5))
     together = made(torch.from_numpy(characters))
     for place, word in enumerate(words):
         letters = torch.tensor([[WORDS.characters.ids.get(letter, 1) for letter in f"\x02{word}\x03"]])

@@ -10,6 +10,7 @@ import hashlib
 import json
 import random
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from tiny import FP32, WORDS
@@ -20,6 +21,7 @@ from weft.estimators.language_network import LanguageNetwork
 from weft.estimators.rungs import LANGUAGE_RUNGS
 from weft.estimators.settings import resolve
 
+GPT2 = str(Path(__file__).with_name("gpt2"))  # a tiny random checkpoint in the place of every real one, see make_gpt2.py
 RUNGS = [name for name, rung in LANGUAGE_RUNGS.items() if rung.engine == "neural"]
 BASELINES = [name for name, rung in LANGUAGE_RUNGS.items() if rung.engine != "neural"]
 SIZES = {"embedding_size": 24, "hidden_size": 24, "inner": 48, "layers": 2, "heads": 2, "block": 16, "batch_size": 4, "minimum_steps": 0}
@@ -31,7 +33,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         "tokenizer": "bpe", "maximum_size": 300, "initial": "learnt", "output": "sampled", "samples": 40}),
 }  # fmt: skip
 # where training draws in every way that there is; all that goes by a seed or a checkpoint is tried on these alone, as it takes long
-DRAWN = ["gpt", "ngram-neural", "rnn", "lstm, adaptive, every dropout", "gru, bpe, learnt start, sampled"]
+DRAWN = ["gpt", "pretrained", "ngram-neural", "rnn", "lstm, adaptive, every dropout", "gru, bpe, learnt start, sampled"]
 PARAGRAPH = (
     "It was the best of times, it was the worst of times, it was the age of wisdom, it was the age of foolishness,\n"
     "it was the epoch of belief, it was the epoch of incredulity, it was the season of Light.\n"
@@ -41,8 +43,9 @@ PARAGRAPH = (
 def settings_of(case: str, *, dropout: float | None = None, **more: Any) -> dict[str, Any]:
     """What an estimator's `settings` would be: the case's own over every size made small; `dropout` sets every rate of every kind."""
     rung, own = CASES[case]
-    known = resolve(LANGUAGE_RUNGS[rung].settings, own, network="language-model").flat
-    chosen = {name: size for name, size in SIZES.items() if name in known}
+    known = resolve(LANGUAGE_RUNGS[rung].settings, own, network=LANGUAGE_RUNGS[rung].network).flat
+    chosen: dict[str, Any] = {name: size for name, size in SIZES.items() if name in known}
+    chosen |= {"pretrained": GPT2, "learning_rate": 1e-3} if "pretrained" in known else {}
     if dropout is not None:
         chosen |= {name: dropout for name in known if "dropout" in name or name == "variational"}
     return {"warmup": 0.0, **chosen, **({} if dropout == 0.0 and "variational" in own else own), **({} if dropout is None else {
@@ -57,7 +60,8 @@ def text(words: int = 300, seed: int = 0) -> str:
 
 def network(case: str, *, seed: int = 0, compute: Compute = FP32, data: list[str] | None = None, **settings: Any) -> LanguageNetwork:
     """A case's network, its vocabulary of the text, its weights drawn from the seed; in training mode."""
-    resolved = resolve(LANGUAGE_RUNGS[CASES[case][0]].settings, settings_of(case, **settings), network="language-model")
+    rung = LANGUAGE_RUNGS[CASES[case][0]]
+    resolved = resolve(rung.settings, settings_of(case, **settings), network=rung.network)
     made = LanguageNetwork(resolved, compute, seed)
     made.build_for([text()] if data is None else data)
     return made
@@ -85,6 +89,8 @@ def learnt(case: str) -> LanguageModel:
         more["window"] = 7
     if CASES[case][0] == "gpt":
         more |= {"block": 64, "learning_rate": 0.003, "residual_std": 0.1}
+    if CASES[case][0] == "pretrained":
+        more = {"block": 64, "batch_size": 4, "learning_rate": 0.01}
     return estimator(case, more=more, dropout=0.0, steps=300, validation_fraction=0).fit(PARAGRAPH)
 
 

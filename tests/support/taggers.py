@@ -14,20 +14,20 @@ from typing import Any
 
 import numpy as np
 import torch
-from tiny import FP32, SIZES, UNKNOWN, VECTORS, WORDS
+from tiny import FP32, MINILM, SIZES, UNKNOWN, VECTORS, WORDS
 
 from weft import Tagger
 from weft.data.batch import Batch
 from weft.data.schemes import convert, repaired
 from weft.device import Compute
-from weft.estimators.rungs import TAGGING_RUNGS
+from weft.estimators.rungs import TAGGER_RUNGS
 from weft.estimators.settings import resolve
 from weft.estimators.tag_network import Tagged, TagNetwork
 from weft.estimators.vectors import Vectors
 from weft.nn.crf import Emissions
 
-NEURAL = [name for name, rung in TAGGING_RUNGS.items() if rung.engine == "neural"]
-BASELINES = [name for name, rung in TAGGING_RUNGS.items() if rung.engine != "neural"]
+NEURAL = [name for name, rung in TAGGER_RUNGS.items() if rung.engine == "neural"]
+BASELINES = [name for name, rung in TAGGER_RUNGS.items() if rung.engine != "neural"]
 KINDS: dict[str, dict[str, str]] = {  # columns of tags, and what each holds
     "tags": {"upos": "tagging"},
     "spans": {"ner": "spans"},
@@ -63,6 +63,7 @@ CASES: dict[str, Case] = {
     "words as they are written": Case("cnn", "tags", {"lowercase": False, "features": "", "maximum_size": 60}),
     "a crf that may do anything": Case("bilstm-crf", "spans", {"constrained": False, "scheme": "BIO"}),
     "smoothed": Case("bilstm", "tags", {"label_smoothing": 0.1}),
+    "pretrained, chained": Case("minilm", "columns", {"crf": True, "features": ""}),
     "static": Case("char-bilstm-crf", "tags", {"vectors_mode": "static"}, started=True),
     "non-static": Case("window", "spans", {"vectors_mode": "non-static"}, started=True),
     "multichannel": Case("bilstm-crf", "columns", {"vectors_mode": "multichannel"}, started=True),
@@ -71,9 +72,11 @@ CASES: dict[str, Case] = {
 
 def settings_of(case: Case, *, dropout: float | None = None, **more: Any) -> dict[str, Any]:
     """What an estimator's `settings` would be: the case's own over every size made small; `dropout` sets every rate of every kind."""
-    own = {**TAGGING_RUNGS[case.rung].settings, **case.settings}
-    known = resolve(own, network="tagger").flat
+    rung = TAGGER_RUNGS[case.rung]
+    known = resolve(rung.settings, case.settings, network=rung.network).flat
     chosen = {name: size for name, size in SMALL.items() if name in known and name not in case.settings}
+    if rung.starts:
+        chosen |= {"pretrained": MINILM, "maximum_length": 60, "learning_rate": 1e-3}
     if dropout is not None:
         chosen.update({name: dropout for name in known if "dropout" in name or name == "variational"})
     if case.started:
@@ -133,7 +136,8 @@ def probes(case: Case) -> Tagged:
 
 def network(case: Case, *, seed: int = 0, compute: Compute = FP32, data: Tagged | None = None, **settings: Any) -> TagNetwork:
     """A case's network, its vocabularies of the corpus, its weights drawn from the seed; in training mode."""
-    resolved = resolve(TAGGING_RUNGS[case.rung].settings, settings_of(case, **settings), network="tagger")
+    rung = TAGGER_RUNGS[case.rung]
+    resolved = resolve(rung.settings, settings_of(case, **settings), network=rung.network)
     made = TagNetwork(labels_of(case), KINDS[case.kind], resolved, compute, seed, Vectors(VECTORS) if case.started else None)
     made.build_for(corpus(case) if data is None else data)
     return made

@@ -30,7 +30,8 @@ def generate(
     threads: options.Threads = None,
     as_json: options.Json = False,
 ) -> None:
-    """Go on with a prompt, by a language model that weft train --task language-model made: text on stdout, as it comes."""
+    """Go on with a prompt, by a language model that weft train --task language-model made, or by a public GPT-2 in its folder: text on
+    stdout, as it comes."""
     drawn = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "seed": seed}
     _check(tokens, samples, sample, beam, drawn)
     from weft.estimators.loading import load

@@ -56,7 +56,8 @@ From = Annotated[
     typer.Option(
         "--from",
         metavar="NAME|DIR",
-        help="What to fine-tune: minilm, or the folder of a public checkpoint of BERT's kind or of a language model; tune=head freezes it.",
+        help="What to fine-tune: minilm, or the folder of a public checkpoint (of BERT's kind; for raw text, a GPT-2) or of a language "
+        "model of yours; tune=head freezes it.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout; what is said to people goes to stderr.")]

@@ -116,7 +116,7 @@ def fine_tuned_model(task: str, model: str | None, source: str) -> str:
     """The model that starts from a checkpoint or a language model. Raises InputError where the task has none, or another is named."""
     there = [name for name, rung in ladder(task).items() if rung.starts]
     if not there:
-        raise InputError(f"no model for {task} starts from a checkpoint; those for classes and numbers do", "--from")
+        raise InputError(f"no model for {task} starts from a checkpoint; those for classes, numbers, tags and raw text do", "--from")
     if model is not None and model not in there:
         raise InputError(f"{model!r} starts from no checkpoint: leave --model out", "--from")
     return model or that_starts_from(source, ladder(task)) or there[0]

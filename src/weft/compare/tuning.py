@@ -88,7 +88,7 @@ def space(rung: str, task: str = "classification") -> Mapping[str, Draw]:
         return TRANSLATION_SPACE if row.engine == "neural" else TRANSLATOR_SPACES[rung]
     if row.network == "ulmfit":
         return ULMFIT_SPACE
-    if row.network == "pretrained":
+    if row.network in ("pretrained", "pretrained-tagger"):
         return PRETRAINED_SPACE
     return NEURAL_SPACE if row.engine == "neural" else TAGGER_SPACES[rung] if row.tagging else WHOLE_SPACES[rung]
 

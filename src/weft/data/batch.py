@@ -82,8 +82,8 @@ class Batch:
 
 @dataclass
 class Forms:
-    """The distinct words of a batch, word 0 being padding: word (U,) ids, features (U, F) ids, characters (U, W) ids, 0 where there is
-    none.
+    """The distinct words of a batch, word 0 being padding: word (U,) ids, features (U, F) ids, characters (U, W) and pieces (U, P) ids,
+    0 where there is none.
 
     What depends on a word alone, its characters say, is worked out once for each of them and then put where it occurs.
     """
@@ -91,16 +91,17 @@ class Forms:
     word: Tensor
     features: Tensor
     characters: Tensor
+    pieces: Tensor
 
     def to(self, device: torch.device | str) -> Forms:
         """The same on `device`."""
-        return Forms(self.word.to(device), self.features.to(device), self.characters.to(device))
+        return Forms(self.word.to(device), self.features.to(device), self.characters.to(device), self.pieces.to(device))
 
 
 class Lexicon(Protocol):
     """What batches need of a table of words: those of some of its rows, each row once."""
 
-    def forms(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]: ...
+    def forms(self, rows: np.ndarray) -> tuple[np.ndarray, ...]: ...
 
     def digest(self) -> bytes: ...
 

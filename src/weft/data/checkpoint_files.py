@@ -18,6 +18,7 @@ FORMS = {"bert": BERT, "distilbert": BERT, "roberta": ROBERTA, "gpt2": GPT2}  # 
 TOKENIZER, SAID = "tokenizer.json", "tokenizer_config.json"
 ROLES = {
     "padding": "pad_token", "unknown": "unk_token", "first": "cls_token", "separator": "sep_token", "mask": "mask_token",
+    "end": "eos_token",
 }  # fmt: skip
 
 

@@ -56,6 +56,7 @@ class CheckpointTokenizer:
     """What both kinds share. tokens: each at its id. Raises InputError for a token given twice, and special ones that are not there."""
 
     kind: ClassVar[str]
+    before_word: ClassVar[str] = ""  # what a word within a text carries before it
     _pipeline: tokenizers.Tokenizer
 
     def __init__(self, tokens: Sequence[str], special: Special) -> None:
@@ -122,6 +123,11 @@ class CheckpointTokenizer:
         for start in range(0, len(clean), _CHUNK):
             found += [each.ids for each in self._pipeline.encode_batch_fast(clean[start : start + _CHUNK], add_special_tokens=False)]
         return found
+
+    def pieces_of_words(self, words: Sequence[str]) -> list[list[int]]:
+        """The ids of each word as it is read behind a blank, without special ones; one of no pieces is the unknown token."""
+        nothing = [number] if (number := self.id_of("unknown")) is not None else []
+        return [ids or nothing for ids in self.pieces([self.before_word + word for word in words])]
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text, without special tokens but the unknown one. Raises InputError for an id that is not in 0 … size − 1."""
@@ -198,6 +204,7 @@ class ByteLevelTokenizer(CheckpointTokenizer):
     """
 
     kind: ClassVar[str] = "byte-level"
+    before_word: ClassVar[str] = " "
 
     def __init__(self, tokens: Sequence[str], merges: Sequence[Sequence[str]], special: Special = GPT2, *, blank: bool = False) -> None:
         from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors

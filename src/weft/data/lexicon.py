@@ -1,4 +1,4 @@
-"""What a tagger reads of a word: its id, its characters, and features of its form: prefix, suffixes, shape, case.
+"""What a tagger reads of a word: its id, its characters, features of its form (prefix, suffixes, shape, case), its pieces.
 
 Case: Collobert et al. (2011, 3.2.1); suffixes and shapes: Ratnaparkhi (1996), Toutanova et al. (2003); characters: dos Santos & Zadrozny
 (2014).
@@ -15,6 +15,8 @@ from typing import Any, Self
 
 import numpy as np
 
+from weft.data.checkpoints import CheckpointTokenizer
+from weft.data.tokenizers import tokenizer_from_dict
 from weft.data.vocabulary import PADDING, Vocabulary
 from weft.errors import InputError, meant
 
@@ -70,6 +72,7 @@ class Words:
     """Vocabularies of words, of characters and of each feature; words are looked up in lower case unless `lowercase` is False.
 
     features: names of FEATURES. Of a word longer than `maximum_characters`, the first and the last half of these are read.
+    pieces: a checkpoint's tokenizer, which cuts words for its encoder; None where there is none.
     """
 
     def __init__(
@@ -80,9 +83,10 @@ class Words:
         *,
         lowercase: bool = True,
         maximum_characters: int = 24,
+        pieces: CheckpointTokenizer | None = None,
     ) -> None:
         self.vocabulary, self.characters, self.features = vocabulary, characters, dict(features)
-        self.lowercase, self.maximum_characters = lowercase, maximum_characters
+        self.lowercase, self.maximum_characters, self.pieces = lowercase, maximum_characters, pieces
 
     @classmethod
     def train(
@@ -116,6 +120,10 @@ class Words:
             maximum_characters=maximum_characters,
         )
 
+    def in_pieces(self, tokenizer: CheckpointTokenizer) -> Words:
+        """The same features, with a checkpoint's pieces in the place of words and characters."""
+        return Words(Vocabulary([]), Vocabulary([]), self.features, pieces=tokenizer)
+
     @property
     def size(self) -> int:
         """Ids of words, padding and unknown ones among them."""
@@ -140,9 +148,9 @@ class Words:
             features[1:, column] = [number.get(value(one), 1) for one in words]
         half = self.maximum_characters // 2
         spelt = [f"{FIRST}{one if len(one) <= 2 * half else one[:half] + one[-half:]}{LAST}" for one in words]
-        lengths = np.array([0, *map(len, spelt)])
-        numbers = np.fromiter((known.get(c, 1) for c in chain.from_iterable(spelt)), np.int64, int(lengths.sum()))
-        return WordTable(word, features, numbers, lengths)
+        characters = Ragged.of([[known.get(c, 1) for c in one] for one in spelt])
+        pieces = [[]] * len(words) if self.pieces is None else self.pieces.pieces_of_words(words)
+        return WordTable(word, features, characters, Ragged.of([[1 + number for number in one] for one in pieces]))
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, as JSON can hold it."""
@@ -150,6 +158,7 @@ class Words:
             "type": "word-features", "words": self.vocabulary.tokens[2:], "characters": self.characters.tokens[2:],
             "features": {name: vocabulary.tokens[2:] for name, vocabulary in self.features.items()},
             "lowercase": self.lowercase, "maximum_characters": self.maximum_characters,
+            **({} if self.pieces is None else {"pieces": self.pieces.to_dict()}),
         }  # fmt: skip
 
     @classmethod
@@ -162,30 +171,61 @@ class Words:
             return cls(
                 Vocabulary(data["words"]), Vocabulary(data["characters"]), features,
                 lowercase=bool(data["lowercase"]), maximum_characters=int(data["maximum_characters"]),
+                pieces=_checkpoints(data["pieces"]) if "pieces" in data else None,
             )  # fmt: skip
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise InputError(f"these are no word features of weft's ({type(error).__name__}: {error})", "tokenizer.json") from error
 
 
-class WordTable:
-    """Words by rows: word (V,) ids, features (V, F) ids, characters end to end with the length of each. Row 0 is padding: zeros."""
+def _checkpoints(described: Mapping[str, Any]) -> CheckpointTokenizer:
+    """A checkpoint's tokenizer, as its `to_dict` told of it. Raises TypeError for another kind."""
+    found = tokenizer_from_dict(described)
+    if not isinstance(found, CheckpointTokenizer):
+        raise TypeError(f"a tokenizer of {found.kind} is no checkpoint's")
+    return found
 
-    def __init__(self, word: np.ndarray, features: np.ndarray, characters: np.ndarray, lengths: np.ndarray) -> None:
-        self.word, self.features, self.characters, self.lengths = word, features, characters, lengths
+
+class Ragged:
+    """Ids of rows of different lengths, end to end: values (Σ lengths,) int64, lengths (V,)."""
+
+    def __init__(self, values: np.ndarray, lengths: np.ndarray) -> None:
+        self.values, self.lengths = values, lengths
         self.starts = np.cumsum(lengths) - lengths
 
-    def forms(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Of these rows (U,): word (U,), features (U, F), characters (U, W), zeros after the end of each, W that of the longest."""
+    @classmethod
+    def of(cls, rows: Sequence[Sequence[int]]) -> Self:
+        """An empty row 0 for padding, and then these."""
+        lengths = np.array([0, *map(len, rows)], np.int64)
+        return cls(np.fromiter(chain.from_iterable(rows), np.int64, int(lengths.sum())), lengths)
+
+    @property
+    def arrays(self) -> tuple[np.ndarray, np.ndarray]:
+        """All it holds."""
+        return self.values, self.lengths
+
+    def padded(self, rows: np.ndarray) -> np.ndarray:
+        """Of these rows (U,): (U, W), PADDING after the end of each, W that of the longest and at least 1."""
         lengths = self.lengths[rows]
         columns = np.arange(max(1, int(lengths.max(initial=0))))
         real = columns < lengths[:, None]
-        characters = np.full(real.shape, PADDING, np.int64)
-        characters[real] = self.characters[(self.starts[rows][:, None] + columns)[real]]
-        return self.word[rows], self.features[rows], characters
+        found = np.full(real.shape, PADDING, np.int64)
+        found[real] = self.values[(self.starts[rows][:, None] + columns)[real]]
+        return found
+
+
+class WordTable:
+    """Words by rows: word (V,) ids, features (V, F) ids, characters, pieces (each number 1 above the checkpoint's). Row 0 is padding."""
+
+    def __init__(self, word: np.ndarray, features: np.ndarray, characters: Ragged, pieces: Ragged) -> None:
+        self.word, self.features, self.characters, self.pieces = word, features, characters, pieces
+
+    def forms(self, rows: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Of these rows (U,): word (U,), features (U, F), characters (U, W) and pieces (U, P), zeros after the end of each word's."""
+        return self.word[rows], self.features[rows], self.characters.padded(rows), self.pieces.padded(rows)
 
     def digest(self) -> bytes:
         """Of all that the table holds."""
         digest = hashlib.sha256()
-        for array in (self.word, self.features, self.characters, self.lengths):
+        for array in (self.word, self.features, *self.characters.arrays, *self.pieces.arrays):
             digest.update(array.tobytes())
         return digest.digest()

@@ -40,12 +40,12 @@ class Continued(NamedTuple):
 class LanguageModel(Estimator):
     """Texts → how likely they are and what comes next: `LanguageModel("gpt").fit(text).generate("Once")`; `weft models` lists the models.
 
-    A text may be as long as a file; several are several. Fitted: history_, parameters_.
+    A text may be as long as a file; several are several. With settings={"pretrained": FOLDER} it is trained on from a GPT-2, or from one
+    that weft trained. Fitted: history_, parameters_.
     """
 
     rungs = LANGUAGE_RUNGS
     tasks = RAW
-    network = "language-model"
 
     def __init__(
         self,
@@ -67,6 +67,21 @@ class LanguageModel(Estimator):
             model, settings, epochs=epochs, steps=steps, minutes=minutes, batch_size=batch_size, patience=patience,
             validation_fraction=validation_fraction, device=device, precision=precision, threads=threads, random_state=random_state,
         )  # fmt: skip
+
+    @classmethod
+    def from_pretrained(
+        cls, source: str | Path, *, device: str = "auto", precision: str = "auto", threads: int | None = None
+    ) -> LanguageModel:
+        """The language model of a folder, fitted: a public checkpoint of GPT-2's kind (a repository owner/name of the hub too), or one that
+        weft trained. Trained on by `fit`, it starts from the folder again. Raises InputError where there is no such."""
+        from weft.estimators.language_network import LanguageNetwork
+
+        made = cls("pretrained", {"pretrained": str(source)}, device=device, precision=precision, threads=threads)
+        made.seed_, made.task_, made.columns_, made.history_ = made._seed(), RAW[0], {}, None
+        engine = LanguageNetwork(made._settings(made._rung()), made._compute(), made.seed_)
+        engine.start_from(str(source))
+        made.engine_ = engine
+        return made
 
     def fit(
         self,
@@ -207,8 +222,9 @@ class LanguageModel(Estimator):
         from weft.estimators.language_network import LanguageNetwork
         from weft.estimators.settings import resolve
 
-        self.engine_ = LanguageNetwork(resolve(engine["settings"], network=self.network), self._compute(), self.seed_)
+        self.engine_ = LanguageNetwork(resolve(engine["settings"], network=self._rung().network), self._compute(), self.seed_)
         self.engine_.take(engine["network"], saved.tokenizer or {}, saved.arrays)
+        self.engine_.pretrained_facts = engine.get("pretrained")
 
 
 class _Telling:

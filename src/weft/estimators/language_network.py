@@ -12,10 +12,10 @@ import torch
 
 from weft.data.batch import IGNORED, Batch, Batches, StreamBatches
 from weft.data.streams import Streams, joined, strided
-from weft.data.vocabulary import PADDING, UNKNOWN
 from weft.device import Compute, autocast
 from weft.errors import InputError
-from weft.estimators.engine import Engine, described_config
+from weft.estimators.engine import Engine
+from weft.estimators.language_start import BLOCK, described_language, language_start
 from weft.estimators.settings import LanguageSettings, Settings
 from weft.estimators.spelling import Spelling
 from weft.generation.search import Beam, Greedy, Hypothesis, Limits, Sample, Stream, generate
@@ -34,7 +34,8 @@ OF_OUTPUTS = {"cutoffs": ("adaptive",), "samples": ("sampled",), "proposal": ("s
 
 
 class LanguageNetwork(Engine):
-    """A tokenizer and a language model that are trained, asked and saved together. Its data are texts."""
+    """A tokenizer and a language model that are trained, asked and saved together; or both as a folder has them, trained on. Its data are
+    texts."""
 
     spelling: Spelling
     model: LanguageModel
@@ -42,8 +43,39 @@ class LanguageNetwork(Engine):
     def __init__(self, settings: Settings, compute: Compute, seed: int) -> None:
         super().__init__("language-model", settings, compute, seed)
         self._known: tuple[Any, np.ndarray] | None = None  # the texts encoded last, and their ids
+        self.pretrained_facts: dict[str, Any] | None = None  # what it started from
 
     def build_for(self, data: Sequence[str]) -> None:
+        if "pretrained" in self.settings.network:
+            self.start_from(self.settings.network["pretrained"])
+        else:
+            self._build(data)
+        if self.settings.train["tune"] == "head" and self._headless():
+            raise InputError("'head' leaves nothing to learn: the output weights are the embeddings; gradual, or all", "tune")
+
+    def start_from(self, source: str) -> None:
+        """The network and the tokenizer of a folder. Raises InputError where there is none, or one that does not see a block."""
+        start, network = language_start(source), self.settings.network
+        rates = {name: rate for name, rate in network.items() if name != "pretrained"}
+        config = start.config_with(rates, sparse=self.lazy(start.config.vocabulary_size))
+        self.spelling, self.pretrained_facts = start.spelling, dict(start.facts)
+        self.model = self.draw(lambda: LanguageModel(config))
+        self.take_up(start.weights)
+        if self.model.context is not None and self.block > self.model.context:
+            raise InputError(f"must be at most the {self.model.context} positions of {start.name}, not {self.block}", "block")
+
+    def _headless(self) -> bool:
+        """Whether all that learns is in a layer."""
+        named = {name for group in self.model.layer_groups() for name in group}
+        return all(name in named for name, parameter in self.model.named_parameters() if parameter.requires_grad)
+
+    @property
+    def block(self) -> int:
+        """Tokens of a row in a step of training."""
+        return int(self.settings.budget["block"] or min(self.model.context or BLOCK, BLOCK))
+
+    def _build(self, data: Sequence[str]) -> None:
+        """A tokenizer learnt from the texts, and a network drawn from the seed."""
         self.spelling = Spelling.learnt(self.settings.tokenizer, data)
         network, block = self.settings.network, self.settings.budget["block"]
         encoder = dict(self.settings.encoder)
@@ -77,8 +109,7 @@ class LanguageNetwork(Engine):
         """In training, streams; to check, windows side by side over the first of the tokens."""
         ids, budget = self.ids(data), self.settings.budget
         if shuffled:
-            rows, block = budget["batch_size"], budget["block"]
-            return StreamBatches(Streams(ids, rows=rows, block=block, seed=self.seed, cut=budget["cut"]))
+            return StreamBatches(Streams(ids, rows=budget["batch_size"], block=self.block, seed=self.seed, cut=budget["cut"]))
         window = self.window()[0]
         return self._measured(ids[: budget["checked"] + 1] if budget["checked"] else ids, window, window)
 
@@ -90,7 +121,7 @@ class LanguageNetwork(Engine):
         """
         if self.model.context is not None:
             return self.model.context, max(1, self.model.context // 2)
-        before = WARM if self.model.recurrent else int(self.settings.encoder["window"])
+        before = WARM if self.model.recurrent else int(self.model.config.encoder_settings["window"])
         return before + STRIDE, STRIDE
 
     def _measured(self, ids: np.ndarray, window: int, stride: int) -> Batches:
@@ -169,9 +200,16 @@ class LanguageNetwork(Engine):
         numbers: Sequence[int],
         stream: Stream | None = None,
     ) -> list[list[Hypothesis]]:
-        """What follows each prompt of ids, best first. endless: an end is a token like others; else it ends the answer."""
+        """What follows each prompt of ids, best first. endless: an end is a token like others; else it ends the answer.
+
+        Of a prompt that is longer than what the model sees at once the last tokens are read, which is said.
+        """
         model = Endless(self.model) if endless else self.model
-        limits = {**limits, "forbidden": (PADDING, UNKNOWN, *limits.get("forbidden", ()))}
+        spare = range(self.spelling.size, self.model.config.vocabulary_size)  # rows of a table that are no token's
+        limits = {**limits, "forbidden": (*self.spelling.silent, *spare, *limits.get("forbidden", ()))}
+        room = self.model.context
+        if room is not None and (longer := sum(len(prompt) > room for prompt in prompts)):
+            log.warning("%d of %d prompts are longer than the %d tokens seen at once: their last ones are read", longer, len(prompts), room)
         found: list[list[Hypothesis]] = [[] for _ in prompts]
         self.model.eval()
         with torch.inference_mode(), autocast(self.compute):
@@ -185,17 +223,17 @@ class LanguageNetwork(Engine):
                     found[place] = answer
         return found
 
+    def describe(self) -> dict[str, Any]:
+        """As any engine, and what it started from."""
+        return super().describe() | ({} if self.pretrained_facts is None else {"pretrained": self.pretrained_facts})
+
     def saved(self) -> tuple[dict[str, np.ndarray], dict[str, Any], dict[str, Any]]:
         """All there is to keep: (weights, config, tokenizer)."""
         return self.arrays(), self.describe(), self.spelling.to_dict()
 
     def take(self, network: Mapping[str, Any], tokenizer: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
         """What a model folder holds. Raises InputError where its weights do not fit its config, or its tokenizer its vocabulary."""
-        self.spelling = Spelling.from_dict(tokenizer)
-        config = described_config(LanguageModelConfig, network)
-        if config.vocabulary_size != self.spelling.size:
-            message = f"has {self.spelling.size} tokens, the end among them, but the network foretells {config.vocabulary_size}"
-            raise InputError(message, "tokenizer.json")
+        config, self.spelling = described_language(network, tokenizer)
         self.model = LanguageModel(config)
         self.take_up(arrays)
 

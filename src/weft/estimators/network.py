@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -92,17 +92,13 @@ class Network(Engine):
         """The encoder and the tokenizer of a checkpoint, and a head drawn from the seed. Raises InputError where there is no such one."""
         start = pretrained(source)
         own = {name: value for name, value in self.settings.network.items() if name not in ("pretrained", "layer_dropout")}
-        given = start.encoder_config
-        room, longest = given.maximum_positions, self.settings.tokenizer["maximum_length"]
-        if longest > room:
-            raise InputError(f"must be at most the {room} positions of {start.name}, not {longest}", "maximum_length")
-        encoder = replace(given, dropout=self.settings.network["layer_dropout"], pooler=False)
+        encoder, weights = start.body(self.settings.network["layer_dropout"], self.settings.tokenizer["maximum_length"])
         config = ClassifierConfig(
             vocabulary_size=encoder.vocabulary_size, outputs=self.outputs, encoder="bert", encoder_settings=asdict(encoder), **own
         )
         self.tokenizer, self.pretrained_facts = start.tokenizer, start.facts
         model = self.draw(lambda: Classifier(config))
-        model.encoder.load_state_dict({name: value for name, value in start.weights.items() if not name.startswith("pooler.")})
+        model.encoder.load_state_dict(weights)
         self.model = model
 
     def remade(self, network: dict[str, Any]) -> Any:

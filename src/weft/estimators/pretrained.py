@@ -84,6 +84,15 @@ class Pretrained:
         made.load_state_dict(self.weights)
         return made
 
+    def body(self, dropout: float, longest: int) -> tuple[BertConfig, dict[str, Tensor]]:
+        """(config, weights) of the encoder without its pooler, for rows of at most `longest` tokens under another head. Raises InputError
+        where it is no encoder, or has not so many positions."""
+        given = self.encoder_config
+        if longest > given.maximum_positions:
+            raise InputError(f"must be at most the {given.maximum_positions} positions of {self.name}, not {longest}", "maximum_length")
+        weights = {name: value for name, value in self.weights.items() if not name.startswith("pooler.")}
+        return replace(given, dropout=dropout, pooler=False), weights
+
     def language_model(self) -> LanguageModel:
         """The network with its weights, where it is one that goes on with texts. Raises InputError where it is an encoder."""
         made = network_of(self.config)

@@ -19,9 +19,13 @@ from weft.estimators import fasttext, feature_tagger, ngram_language, translatio
 from weft.estimators.baselines import checked_settings, read_settings
 from weft.estimators.fine_tuning import (
     CheckpointTokenizerSettings,
+    ContinuedBudget,
+    ContinuedSettings,
     FineTuningSettings,
     Given,
     LanguageTokenizerSettings,
+    PieceSettings,
+    TaggerFineTuningSettings,
     UlmfitSettings,
 )
 from weft.estimators.rungs import Rung, ladder
@@ -104,9 +108,8 @@ class WordSettings:
 
 
 @dataclass(frozen=True)
-class TaggingSettings:
-    """As BudgetSettings. scheme: what spans are learnt in; constrained: a CRF may not break it. levels, weights: of columns, as
-    upos:1,deprel:2."""
+class FlatTaggingSettings:
+    """As BudgetSettings. scheme: what spans are learnt in; constrained: a CRF may not break it. weights: of columns, as upos:1,deprel:2."""
 
     epochs: float = 10
     batch_size: int = 32
@@ -116,8 +119,14 @@ class TaggingSettings:
     label_smoothing: float = 0.0
     scheme: str = "BIOES"
     constrained: bool = True
-    levels: str = ""
     weights: str = ""
+
+
+@dataclass(frozen=True)
+class TaggingSettings(FlatTaggingSettings):
+    """levels: of columns, as upos:1,deprel:2."""
+
+    levels: str = ""
 
 
 @dataclass(frozen=True)
@@ -197,8 +206,10 @@ NETWORKS: dict[str, tuple[type, type, type]] = {
     "ulmfit": (LanguageTokenizerSettings, UlmfitSettings, BudgetSettings),
     "generative": (TokenizerSettings, GenerativeConfig, GenerativeSettings),
     "tagger": (WordSettings, TaggerConfig, TaggingSettings),
+    "pretrained-tagger": (PieceSettings, TaggerFineTuningSettings, FlatTaggingSettings),
     "seq2seq": (PairTokenizerSettings, Seq2SeqConfig, TranslationSettings),
     "language-model": (StreamTokenizerSettings, LanguageModelConfig, LanguageSettings),
+    "continued": (Given, ContinuedSettings, ContinuedBudget),
 }
 # what a network decides of its encoder itself
 FORETELLS = {"causal", "bidirectional", "maximum_positions"}
@@ -207,7 +218,8 @@ OWNED_BY_DATA: dict[type, set[str]] = {
     ClassifierConfig: {"vocabulary_size", "outputs", "pair", "encoder_settings", "sparse", "elmo"},
     GenerativeConfig: {"vocabulary_size", "outputs", "encoder_settings", "sparse"},
     TaggerConfig: {
-        "vocabulary_size", "character_vocabulary", "columns", "features", "encoder_settings", "sparse", "levels", "constrained", "elmo"
+        "vocabulary_size", "character_vocabulary", "columns", "features", "encoder_settings", "sparse", "levels", "constrained", "elmo",
+        "pretrained", "ends",
     },
     Seq2SeqConfig: {"source_vocabulary", "target_vocabulary", "source_size", "encoder_settings", "decoder_settings"},
     LanguageModelConfig: {"vocabulary_size", "end", "encoder_settings", "output_settings", "sparse"},

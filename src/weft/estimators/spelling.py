@@ -8,8 +8,9 @@ from typing import Any, Self
 
 import numpy as np
 
+from weft.data.checkpoints import CheckpointTokenizer
 from weft.data.tokenizers import Tokenizer, chosen_tokenizer, tokenizer_from_dict
-from weft.data.vocabulary import UNKNOWN
+from weft.data.vocabulary import PADDING, UNKNOWN
 from weft.errors import InputError
 
 log = logging.getLogger("weft")
@@ -21,12 +22,24 @@ class Spelling:
     """texts → rows of ids, `end` after each (it is no part of a row); ids → text.
 
     lines: every line is a text that ends with the symbol, as word-level models have it (an empty one too); else a text is one row and its
-    line ends are tokens of it.
+    line ends are tokens of it. The end is an id after all of the tokenizer's; a checkpoint's has its own (<|endoftext|>). silent: ids that
+    stand for no text; unknown: the one of what the vocabulary does not know, None where it knows every byte.
+
+    Raises InputError for a checkpoint's tokenizer without an end.
     """
 
-    def __init__(self, tokenizer: Tokenizer, lines: bool) -> None:
+    def __init__(self, tokenizer: Tokenizer | CheckpointTokenizer, lines: bool) -> None:
         self.tokenizer, self.lines = tokenizer, lines
-        self.end = tokenizer.size
+        self.end, self.size = tokenizer.size, tokenizer.size + 1
+        self.unknown: int | None = UNKNOWN
+        self.silent: tuple[int, ...] = (PADDING, UNKNOWN)
+        self.borrowed = isinstance(tokenizer, CheckpointTokenizer)
+        if isinstance(tokenizer, CheckpointTokenizer):
+            end = tokenizer.id_of("end")
+            if end is None:
+                raise InputError("has no token that ends a text: it is an encoder's, and a language model's was expected", "tokenizer.json")
+            self.end, self.size, self.unknown = end, tokenizer.size, tokenizer.id_of("unknown")
+            self.silent = tuple(sorted(tokenizer.special_ids - {end}))
 
     @classmethod
     def learnt(cls, settings: Mapping[str, Any], texts: Sequence[str]) -> Self:
@@ -41,18 +54,17 @@ class Spelling:
         read = [line for text in texts for line in lines_of(text)] if lines else texts
         return cls(chosen_tokenizer(kind, read, settings), lines)
 
-    @property
-    def size(self) -> int:
-        """How many ids there are, the end's too."""
-        return self.end + 1
-
     def rows(self, texts: Sequence[str]) -> list[np.ndarray]:
         """The ids of each text, or of each line; tokens that the vocabulary does not know are counted aloud."""
         rows = self.tokenizer.encode_ids([line for text in texts for line in lines_of(text)] if self.lines else texts)
-        unknown, count = sum(int((row == UNKNOWN).sum()) for row in rows), sum(map(len, rows))
+        unknown, count = self.unknown_in(rows), sum(map(len, rows))
         if unknown and self.tokenizer.kind != "whitespace":  # a tokenised corpus has its own word for them
             log.warning("%d of %d tokens are unknown to the vocabulary, and count as one that is easily foretold", unknown, count)
         return rows
+
+    def unknown_in(self, rows: Sequence[np.ndarray]) -> int:
+        """How many tokens of the rows the vocabulary does not know."""
+        return 0 if self.unknown is None else sum(int((row == self.unknown).sum()) for row in rows)
 
     def words(self, texts: Sequence[str]) -> int:
         """What is between blanks, and the ends of lines: what a loss is shared out over whatever the tokens are."""

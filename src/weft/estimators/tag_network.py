@@ -17,6 +17,7 @@ from weft.errors import InputError
 from weft.estimators.decoding import Decoded
 from weft.estimators.elmo import ElmoStart, read_elmo
 from weft.estimators.engine import Engine, described_config
+from weft.estimators.pretrained import pretrained
 from weft.estimators.scoring import MAIN_METRIC
 from weft.estimators.settings import Settings
 from weft.estimators.values import by_column
@@ -28,6 +29,7 @@ from weft.models.tagger import Tagger, TaggerConfig
 from weft.nn.crf import Emissions, marginals, viterbi
 
 Sentence = Sequence[str]
+MARKS = ("first", "separator")  # the special tokens that stand around a sentence
 HIGHEST = 8  # level: so many encoders on top of one another
 
 
@@ -64,9 +66,13 @@ class TagNetwork(Engine):
         self.words: Words | None = None
         self.elmo: ElmoStart | None = None
         self.elmo_facts: dict[str, Any] | None = None
+        self.pretrained_facts: dict[str, Any] | None = None  # what its encoder started from
         self.model: Tagger | None = None
 
     def build_for(self, data: Tagged) -> None:
+        if "pretrained" in self.settings.network:
+            self.start_from(self.settings.network["pretrained"], data.sentences)
+            return
         own = {name: value for name, value in self.settings.tokenizer.items() if name not in ("maximum_length", "elmo")}
         given = {name: value for name, value in own.items() if value is not None}
         given["features"] = feature_names(given["features"])
@@ -75,14 +81,34 @@ class TagNetwork(Engine):
         if self.elmo is not None:
             self.words, self.elmo_facts = self.elmo.share_characters(self.words), self.elmo.facts
         start = self.found_vectors(self.words.vocabulary.tokens)
-        self.create()
-        if self.elmo is not None and self.model is not None:
-            self.model.words.elmo.network.load_state_dict(self.elmo.weights)  # type: ignore[union-attr]  # there, where there is one
-        if start is not None and self.model is not None:
-            self.model.words.embedding.start_from(torch.from_numpy(start).to(self.compute.device))
+        made: Any = self.create().words
+        if self.elmo is not None:
+            made.elmo.network.load_state_dict(self.elmo.weights)
+        if start is not None:
+            made.embedding.start_from(torch.from_numpy(start).to(self.compute.device))
 
-    def create(self) -> None:
-        """The network for these vocabularies and labels, with weights drawn from the seed. Raises InputError for impossible settings."""
+    def start_from(self, source: str, sentences: Sequence[Sentence]) -> None:
+        """The encoder and the pieces of a checkpoint, features of these sentences' words, and a head drawn from the seed.
+
+        Raises InputError where there is no such checkpoint, and for more words than it has positions.
+        """
+        start, network = pretrained(source), dict(self.settings.network)
+        del network["pretrained"]
+        longest = self.settings.tokenizer["maximum_length"]
+        if not longest:
+            raise InputError("must be above 0: the encoder has not positions without end", "maximum_length")
+        encoder, weights = start.body(network.pop("layer_dropout"), longest + len(MARKS))
+        ends = [number for name in MARKS if (number := start.tokenizer.id_of(name)) is not None]
+        if len(ends) != len(MARKS):
+            raise InputError("puts no special tokens around a text, as encoders of words in a sentence do", start.name)
+        self.words = Words.train(sentences, features=feature_names(self.settings.tokenizer["features"])).in_pieces(start.tokenizer)
+        self.pretrained_facts = start.facts
+        made: Any = self.create(encoder="", pretrained=asdict(encoder), ends=tuple(ends), **network).words
+        made.encoder.load_state_dict(weights)
+
+    def create(self, **own: Any) -> Tagger:
+        """The network for these vocabularies and labels, with weights drawn from the seed; own: of its config, the settings' if not given.
+        Raises InputError for impossible settings."""
         assert self.words is not None
         budget, levels = self.settings.budget, self._levels()
         constrained = tuple(column for column, task in self.tasks.items() if task == "spans" and budget["constrained"])
@@ -91,10 +117,12 @@ class TagNetwork(Engine):
             features={name: len(values) for name, values in self.words.features.items()}, character_vocabulary=len(self.words.characters),
             encoder_settings=dict(self.settings.encoder), elmo={} if self.elmo is None else asdict(self.elmo.config),
             levels=levels, constrained=constrained, sparse=self.lazy(self.words.size),
-            **self.settings.network,
+            **(own or self.settings.network),
         )  # fmt: skip
         legal = {column: allowed(self.labels[column], budget["scheme"]) for column in constrained}
-        self.model = self.draw(lambda: self._tried(Tagger(config, legal)))
+        made: Tagger = self.draw(lambda: self._tried(Tagger(config, legal)))
+        self.model = made
+        return made
 
     def _tried(self, model: Tagger) -> Tagger:
         """The network, tried out: ValueError where its encoder gives no state for every word, before anything is trained."""
@@ -106,7 +134,7 @@ class TagNetwork(Engine):
         return model
 
     def _levels(self) -> dict[str, int]:
-        levels = by_column("levels", self.settings.budget["levels"], self.labels)
+        levels = by_column("levels", self.settings.budget.get("levels", ""), self.labels)
         if wrong := [level for level in levels.values() if not 1 <= level <= HIGHEST or level != int(level)]:
             raise InputError(f"are whole numbers from 1 to {HIGHEST}, not {wrong[0]:g}", "levels")
         return {column: int(level) for column, level in levels.items()}
@@ -158,9 +186,9 @@ class TagNetwork(Engine):
         }
 
     def describe(self) -> dict[str, Any]:
-        """As any engine, and whose ELMo it reads."""
-        described = super().describe()
-        return described if self.elmo_facts is None else {**described, "elmo": self.elmo_facts}
+        """As any engine, and what its encoder started from, whose ELMo it reads."""
+        facts = {"pretrained": self.pretrained_facts, "elmo": self.elmo_facts}
+        return {**super().describe(), **{name: found for name, found in facts.items() if found is not None}}
 
     def saved(self) -> tuple[dict[str, np.ndarray], dict[str, Any], dict[str, Any]]:
         """All there is to keep: (weights, config, vocabularies)."""

@@ -21,7 +21,7 @@ from weft.estimators.base import Estimator
 from weft.estimators.decoding import Decoded
 from weft.estimators.feature_tagger import FeatureTagger, checked_settings
 from weft.estimators.inputs import set_aside
-from weft.estimators.rungs import TAGGING_RUNGS, Rung
+from weft.estimators.rungs import TAGGER_RUNGS, Rung
 from weft.estimators.scoring import MAIN_METRIC, a_few, score_tags
 from weft.saving import SavedModel
 
@@ -53,10 +53,9 @@ class Tagger(Estimator):
     Fitted: labels_ {column: names}, tasks_ {column: "tagging" or "spans"}, inside_ (the scheme of the settings), history_, parameters_.
     """
 
-    rungs = TAGGING_RUNGS
+    rungs = TAGGER_RUNGS
     tasks = TAGGED
     kept = ("labels_", "tasks_", "schemes_", "inside_")
-    network = "tagger"
     labels_: dict[str, list[str]]
     tasks_: dict[str, str]
     schemes_: dict[str, str]
@@ -108,7 +107,7 @@ class Tagger(Estimator):
         words, columns = checked(sentences, tags, "sentences")
         self.seed_ = self._seed()
         self._learn_labels(columns)
-        if self.vectors is not None and rung.engine != "neural":
+        if self.vectors is not None and not rung.takes_vectors:
             raise InputError(f"{rung.name!r} starts from no word vectors; --vectors is for the neural models", "vectors")
         if rung.engine == "neural":
             self._check_budget()
@@ -329,10 +328,11 @@ class Tagger(Estimator):
         from weft.estimators.settings import resolve
         from weft.estimators.tag_network import TagNetwork
 
-        settings = resolve(engine["settings"], network=self.network)
+        settings = resolve(engine["settings"], network=self._rung().network)
         self.engine_ = TagNetwork(self.labels_, self.tasks_, settings, self._compute(), self.seed_)
         self.engine_.take(engine["network"], tokenizer, saved.arrays)
         self.engine_.vectors_facts, self.engine_.elmo_facts = engine.get("vectors"), engine.get("elmo")
+        self.engine_.pretrained_facts = engine.get("pretrained")
 
 
 def as_sentences(sentences: Any) -> list[Any]:

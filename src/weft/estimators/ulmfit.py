@@ -11,20 +11,19 @@ from typing import Any, Self
 
 import numpy as np
 
-from weft.data.vocabulary import UNKNOWN
 from weft.device import Compute
 from weft.errors import InputError
 from weft.estimators.base import not_ours
 from weft.estimators.engine import Budget
-from weft.estimators.fine_tuning import LANGUAGE_MODEL
 from weft.estimators.language_network import LanguageNetwork
+from weft.estimators.language_start import saved_language
 from weft.estimators.network import Network
+from weft.estimators.rungs import LANGUAGE_RUNGS
 from weft.estimators.settings import resolve
 from weft.estimators.spelling import Spelling
 from weft.files import sha256
 from weft.models.classifier import Classifier, ClassifierConfig
 from weft.models.language_model import LanguageModelConfig
-from weft.saving import read_model
 
 log = logging.getLogger("weft")
 OF_THE_LANGUAGE_MODEL = ("pretrained", "layer_dropout", "language_epochs", "language_rate")
@@ -74,14 +73,10 @@ def read_language(source: str | Path, compute: Compute, seed: int) -> TunedLangu
     """The neural language model of a model folder. Raises InputError where the folder is none."""
     if not str(source):
         raise InputError("names no language model: give the folder of one, which weft train TEXT --task language-model makes", "pretrained")
-    saved = read_model(source)
-    if saved.config.get("estimator") != LANGUAGE_MODEL:
-        raise InputError(f"holds a {saved.config.get('estimator')}; a language model was expected", str(source))
-    engine = saved.config.get("engine", {})
-    if "network" not in engine:
-        raise InputError("is a language model by counts, which has no states to read; a neural one was expected", str(source))
+    saved = saved_language(source)
+    engine = saved.config["engine"]
     try:
-        made = TunedLanguage(resolve(engine["settings"], network="language-model"), compute, seed)
+        made = TunedLanguage(resolve(engine["settings"], network=LANGUAGE_RUNGS[saved.config["model"]].network), compute, seed)
         made.take(engine["network"], saved.tokenizer or {}, saved.arrays)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         if isinstance(error, InputError):
@@ -122,7 +117,7 @@ class UlmfitNetwork(Network):
             message = f"must be from 1 to the {room} tokens that the language model sees at once, not {longest}"
             raise InputError(message, "maximum_length")
         rows = self.tokenizer.encode_ids(texts)
-        unknown, count = sum(int((row == UNKNOWN).sum()) for row in rows), sum(map(len, rows)) - len(rows)
+        unknown, count = self.tokenizer.spelling.unknown_in(rows), sum(map(len, rows)) - len(rows)
         if unknown:
             log.warning("%d of %d tokens are unknown to the language model", unknown, count)
 

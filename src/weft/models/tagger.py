@@ -2,7 +2,7 @@
 
 Windows (Collobert et al., 2011); BiLSTM-CRF (Huang et al., 2015); characters by a BiLSTM (Lample et al., 2016) or a CNN (dos Santos &
 Zadrozny, 2014; Ma & Hovy, 2016); several columns at once, all at the top (Caruana, 1997) or lower tasks at lower layers (Søgaard &
-Goldberg, 2016).
+Goldberg, 2016). Or a pretrained encoder, fine-tuned, in the place of words and encoder (Devlin et al., 2019).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from weft.data.batch import Batch
 from weft.models.elmo import ElmoConfig, ElmoEmbedding
 from weft.models.encoders import make_embedding, make_encoder
 from weft.models.layers import layers_of
+from weft.models.pieces import PieceEncoder
 from weft.nn import masks, pooling
 from weft.nn.convolution import Convolutions
 from weft.nn.crf import CRF, Emissions
@@ -44,6 +45,8 @@ class TaggerConfig:
     dropout: on what is joined, one mask a sentence, and before the output; embedding_dropout: on the words' own vectors.
     crf: labels chosen together. levels: which of a stack of encoders a column is read from, counted from 1; the top one where it is not
     named. constrained: columns whose labels cannot all follow one another. elmo: the config of an ELMo that stands beside the rest, or {}.
+    pretrained: the config of an encoder that reads the words' pieces between `ends`, or {}; where there is one, of a word it and features
+    alone are read, and encoder "" puts nothing on top.
     """
 
     vocabulary_size: int
@@ -70,6 +73,8 @@ class TaggerConfig:
     sparse: bool = False
     vectors_mode: str = "non-static"
     elmo: Mapping[str, Any] = field(default_factory=dict)
+    pretrained: Mapping[str, Any] = field(default_factory=dict)
+    ends: tuple[int, int] = (0, 0)
 
 
 class Tagger(Module):
@@ -78,11 +83,11 @@ class Tagger(Module):
     def __init__(self, config: TaggerConfig, allowed: Mapping[str, Allowed] | None = None) -> None:
         super().__init__()
         self.config = config
-        self.words = WordEncoder(config)
+        self.words = made_words(config)
         size = self.words.output_size
         levels = max([1, *config.levels.values()])
         self.encoders = nn.ModuleList()
-        for _ in range(levels):
+        for _ in range(levels if config.encoder else 0):
             self.encoders.append(make_encoder(config.encoder, size, config.encoder_settings))
             size = int(self.encoders[-1].output_size)  # type: ignore[arg-type]
         self.last_dropout = Dropout(config.dropout)
@@ -110,8 +115,9 @@ class Tagger(Module):
         return self._levels(batch)[-1]
 
     def _levels(self, batch: Batch) -> list[Tensor]:
-        """Each encoder's states, (B, T, H)."""
-        x, states = self.words(batch), []
+        """Each encoder's states, (B, T, H); the words' own where there is none."""
+        x = self.words(batch)
+        states = [] if self.encoders else [x]
         for encoder in self.encoders:
             x, mask = encoder(x, batch.mask)
             if mask.shape != batch.mask.shape:
@@ -121,9 +127,15 @@ class Tagger(Module):
 
     def layer_groups(self) -> list[list[str]]:
         """Parameters by layer: what is known of words, then each encoder's; the outputs and chains are in none."""
-        words = [f"words.{name}" for name, parameter in self.words.named_parameters() if parameter.requires_grad]
         stacked = [layers_of(encoder, f"encoders.{number}.") for number, encoder in enumerate(self.encoders)]
-        return [group for group in [words, *(group for groups in stacked for group in groups)] if group]
+        return [group for groups in [layers_of(self.words, "words."), *stacked] for group in groups]
+
+
+def made_words(config: TaggerConfig) -> WordEncoder | PieceEncoder:
+    """What reads the words: a pretrained encoder where there is one."""
+    if not config.pretrained:
+        return WordEncoder(config)
+    return PieceEncoder(config.pretrained, config.ends, config.features, config.feature_size, config.embedding_std)
 
 
 class WordEncoder(Module):
@@ -175,6 +187,11 @@ class WordEncoder(Module):
             parts.append(self.elmo(batch))
         x = self.dropout(torch.stack(parts).sum(0) if self.join == "sum" else torch.cat(parts, -1))
         return x if self.project is None else self.project(x)  # what is at padding, encoders do not look at
+
+    def layer_groups(self) -> list[list[str]]:
+        """All of it is one layer."""
+        names = [name for name, parameter in self.named_parameters() if parameter.requires_grad]
+        return [names] if names else []
 
 
 class Characters(Module):

@@ -65,14 +65,16 @@ class Passes(nn.Module):
 class PassesPooling(nn.Module):
     """e^K of `passes` passes with a query that is learnt: (B, T, D) and a mask -> (B, D).
 
-    With one pass it is `AttentivePooling` with b = W_s q. The answer is e^K, not m^K: so this holds, and a row of nothing gives zeros.
+    Scores are bilinear, qᵀ W x: what was found multiplies what is looked at, and the second look is sharper; in an additive score it moves
+    all positions alike, and the second look grew flat. The answer is e^K, not m^K: one pass is plain attention, and a row of nothing
+    gives zeros.
     """
 
     def __init__(self, *, size: int, passes: int = 2) -> None:
         super().__init__()
         self.output_size = size
         self.query = nn.Parameter(normal_(torch.empty(size), std=size**-0.5))
-        self.passes = Passes(query_size=size, key_size=size, passes=passes, final=False)
+        self.passes = Passes(query_size=size, key_size=size, passes=passes, score="general", final=False)
 
     def weights(self, x: Tensor, mask: Tensor) -> Tensor:
         """α of every pass (B, K, T), zeros where nothing is real."""
