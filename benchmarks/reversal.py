@@ -27,7 +27,7 @@ SETTINGS: dict[str, Any] = {
     "label_smoothing": 0.0, "dropout": 0.0, "embedding_size": 64, "embedding_std": 0.5, "embedding_scale": 1.0, "learning_rate": 3e-3,
     "warmup": 0.02, "clip": 1.0, "batch_size": 64,
 }  # fmt: skip
-RECURRENT: dict[str, Any] = {"encoder_hidden_size": 64, "decoder_hidden_size": 128, "attention_size": 64, "attend": "before"}
+RECURRENT: dict[str, Any] = {"encoder_hidden_size": 64, "decoder_hidden_size": 128, "attention_size": 64, "attend": "after"}
 BLOCKS: dict[str, Any] = {
     "hidden_size": 64,
     "layers": 2,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import textwrap
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -15,6 +16,7 @@ from weft.files import atomic_write
 FIELD = 0.26  # inches a token
 BESIDE = 1.5  # inches for the tokens' names
 ACROSS = 4  # grids in a row
+CHARACTERS, LINE = 11, 0.2  # of the title: an inch holds so many, a line is so high
 
 
 def write_picture(source: Sequence[str], target: Sequence[str], maps: Sequence[Map], path: str | os.PathLike[str], *, title: str) -> None:
@@ -26,9 +28,11 @@ def write_picture(source: Sequence[str], target: Sequence[str], maps: Sequence[M
         raise MissingExtra("plots", "an alignment as a PNG") from error
     columns = min(ACROSS, len(maps))
     rows = math.ceil(len(maps) / columns)
-    size = (columns * (BESIDE + FIELD * len(source)), 0.6 + rows * (BESIDE + FIELD * len(target)))
+    width = columns * (BESIDE + FIELD * len(source))
+    lines = textwrap.wrap(title, max(20, int(CHARACTERS * width))) or [""]
+    size = (width, 0.4 + LINE * len(lines) + rows * (BESIDE + FIELD * len(target)))
     figure: Any = Figure(figsize=size, dpi=140, facecolor="white", layout="constrained")
-    figure.suptitle(title, parse_math=False)
+    figure.suptitle("\n".join(lines), fontsize=10, parse_math=False)
     grid = figure.subplots(rows, columns, squeeze=False)
     for axes in grid.flat[len(maps) :]:
         axes.set_axis_off()

@@ -118,6 +118,7 @@ class RecurrentDecoderConfig:
 
 CONDITIONS = ("initial", "first", "every", "none")
 ATTEND = ("before", "after")
+SHARPNESS = {"sharpness": 10.0, "learnt": True}  # of cosines, which are at most 1: where β starts
 OF_EQUAL_SIZES = ("cosine", "dot", "scaled-dot")  # scores of two vectors of one size: sources of another are brought to it
 
 
@@ -161,7 +162,7 @@ class RecurrentDecoder(Module):
         if attentive:
             self.attention = Attention(
                 score=config.attention, align=config.align, query_size=config.hidden_size, key_size=source_size,
-                hidden_size=config.attention_size, window=config.reach,
+                hidden_size=config.attention_size, window=config.reach, **(SHARPNESS if config.attention == "cosine" else {}),
             )  # fmt: skip
             read = config.hidden_size + source_size + (input_size if self.before else 0)
             self.readout = nn.Linear(read, config.hidden_size)
