@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ PHONEMES: dict[str, Any] = {
     "label_smoothing": 0.1, "checked": 2000,
 }  # fmt: skip
 SETTINGS: dict[str, dict[str, Any]] = {"multi30k": {}, "multi30k-2017": {}, "cmudict": PHONEMES, "cmudict-stress": PHONEMES}
+STRESS = str.maketrans("", "", "012")
 Measure = tuple[Callable[..., Any], Callable[..., tuple[float, float]], Callable[..., float], float]
 MEASURED: dict[str, dict[str, Measure]] = {
     "bleu": {"BLEU": (bleu_counts, bootstrap_bleu, paired_permutation_bleu, 1.0)},
@@ -72,7 +73,8 @@ def trained(name: str, rung: str, splits: Splits, options: argparse.Namespace) -
 def measured(name: str, rungs: list[str], splits: Splits, options: argparse.Namespace) -> list[dict[str, Any]]:
     """A row a model: what it reached on test, with intervals, and against the first."""
     assert splits.test is not None
-    sources, references = texts_of(splits.test), targets_of(splits.test)
+    sources = texts_of(splits.test)
+    references = [(one,) if isinstance(one, str) else tuple(one) for one in targets_of(splits.test)]
     metric = SETTINGS[name].get("metric", "bleu")
     rows: list[dict[str, Any]] = []
     first: dict[str, np.ndarray] = {}
@@ -81,8 +83,8 @@ def measured(name: str, rungs: list[str], splits: Splits, options: argparse.Name
         started = time.perf_counter()
         answers = model.predict(sources)
         row = {"data": name, "model": rung, "seed": options.seed, **facts, "test_seconds": time.perf_counter() - started, "test": {}}
-        for measure, (counts_of, interval, paired, scale) in MEASURED[metric].items():
-            counts = counts_of(answers, references)
+        for measure, (counts_of, interval, paired, scale), read in readings(name, metric):
+            counts = counts_of(read(answers), [tuple(read(one)) for one in references])
             low, high = interval(counts)
             value = bleu_from(counts) if metric == "bleu" else ratio(counts)
             found = {"value": scale * value, "low": scale * low, "high": scale * high}
@@ -95,6 +97,14 @@ def measured(name: str, rungs: list[str], splits: Splits, options: argparse.Name
     if metric == "bleu":
         print(f"\n{bleu_signature(references)}")
     return rows
+
+
+def readings(name: str, metric: str) -> Iterator[tuple[str, Measure, Callable[[Sequence[str]], Sequence[str]]]]:
+    """(name, how it is counted, what answers and references become before); of phonemes with stress once more without the stress."""
+    for measure, how in MEASURED[metric].items():
+        yield measure, how, list
+        if name == "cmudict-stress":
+            yield f"{measure} without stress", how, lambda texts: [text.translate(STRESS) for text in texts]
 
 
 def line(row: dict[str, Any]) -> str:

@@ -15,7 +15,7 @@ from weft.errors import InputError
 from weft.estimators.base import not_ours
 from weft.estimators.engine import described_config
 from weft.estimators.fine_tuning import LANGUAGE_MODEL, is_model_folder
-from weft.estimators.pretrained import pretrained
+from weft.estimators.pretrained import SPARE_ROWS, pretrained
 from weft.estimators.spelling import Spelling
 from weft.files import sha256
 from weft.models.encoders import ENCODERS
@@ -23,7 +23,6 @@ from weft.models.language_model import LanguageModelConfig
 from weft.saving import SavedModel, read_model
 
 BLOCK = 128  # tokens that a row of a step has where nothing else is said, and the network sees as many
-SPARE_ROWS = 63  # of a checkpoint's embedding table that are no token's
 OF_ENCODERS = ("layer_dropout",)
 
 
