@@ -1,8 +1,8 @@
 """Strings copied and turned round, by every attention: `python benchmarks/reversal.py [--only additive,local-p]`.
 
 Strings of 5 to 20 letters, in training up to 24; every network is small, trained until it makes no mistake on development strings twice in
-a row, or for --steps, and then asked for strings it never saw, greedily: the share that is right as a whole. What a form of attention cannot
-do is named in CANNOT, with its reason. Markdown on stdout, everything in --out as JSON; what is done is not repeated.
+a row, or for --steps, and then asked for strings it never saw, greedily: the share that is right as a whole. What a form of attention
+cannot do is named in CANNOT, with its reason. Markdown on stdout, everything in --out as JSON; what is done is not repeated.
 """
 
 from __future__ import annotations
