@@ -33,6 +33,13 @@ PHONEMES: dict[str, Any] = {
     "tokenizer": "characters", "target_tokenizer": "whitespace", "shared": False, "tied": "output", "metric": "word_error_rate",
     "label_smoothing": 0.1, "checked": 2000,
 }  # fmt: skip
+# Of words, which are short: chosen on development data, with stress.
+SPELLERS: dict[str, dict[str, Any]] = {
+    "rnn-attention": {
+        "encoder_hidden_size": 128, "decoder_hidden_size": 256, "embedding_size": 128, "attention_size": 128, "embedding_std": 0.1,
+        "embedding_scale": 3.0, "dropout": 0.2, "batch_size": 256, "learning_rate": 3e-3, "checks": 8, "epochs": 16,
+    },
+}  # fmt: skip
 SETTINGS: dict[str, dict[str, Any]] = {"multi30k": {}, "multi30k-2017": {}, "cmudict": PHONEMES, "cmudict-stress": PHONEMES}
 STRESS = str.maketrans("", "", "012")
 Measure = tuple[Callable[..., Any], Callable[..., tuple[float, float]], Callable[..., float], float]
@@ -52,7 +59,8 @@ def trained(name: str, rung: str, splits: Splits, options: argparse.Namespace) -
     if facts.exists():
         return weft.load(folder, threads=options.threads), read_json(facts)
     known = known_settings(rung, "translation")
-    given = {key: value for key, value in {**SETTINGS[name], **options.set}.items() if key in known}
+    own = SPELLERS.get(rung, {}) if SETTINGS[name] is PHONEMES else {}
+    given = {key: value for key, value in {**SETTINGS[name], **own, **options.set}.items() if key in known}
     model = Translator(rung, given, epochs=options.epochs, threads=options.threads, random_state=options.seed)
     validation = (texts_of(splits.dev), targets_of(splits.dev))
     folder.parent.mkdir(parents=True, exist_ok=True)
