@@ -186,7 +186,7 @@ def damaged(folder: Path, model: Path, name: str, content: bytes | None) -> Path
         ("config.json", b"", "broken JSON"),
         ("config.json", b'{"format": "weft-model-1",', "broken JSON"),
         ("config.json", b"[]", "is not a weft model of format"),
-        ("config.json", b'{"model_type": "bert"}', "is not a weft model of format"),
+        ("config.json", b'{"model_type": "bert"}', "holds a pretrained encoder (bert): weft train DATA --from"),
         ("config.json", b'{"format": "weft-model-1"}', "config.json"),
         ("config.json", "{}".encode("utf-16"), "is no UTF-8"),
     ],

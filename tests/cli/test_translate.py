@@ -73,7 +73,7 @@ def test_explain_shows_the_alignment(weft_, model, tmp_path):
     found = json.loads(done.out)
     assert done.code == 0 and found["source"] == ["a", "b", "c"] and found["target"] == ["C", "B", "A", "</s>"]
     weights = found["maps"][0]["weights"]
-    assert [len(row) for row in weights] == [3] * 4 and all(abs(sum(row) - 1) < 1e-3 for row in weights)
+    assert [len(row) for row in weights] == [3] * 4 and all(abs(sum(row) - 1) < 1e-2 for row in weights)  # in bf16 too
     assert "<h1>a b c → C B A</h1>" in page.read_text()
     pytest.importorskip("matplotlib")
     assert weft_("explain", "alignment", model, "a b", "--target", "B A", "--out", picture).code == 0

@@ -149,7 +149,8 @@ def test_lessons_are_what_the_network_says_in_the_order_of_the_examples(teacher)
         engine.model, engine.batches(Examples(texts, None, np.zeros(len(texts), np.int64)), shuffled=False), engine.compute
     )
     np.testing.assert_allclose(lessons.logits, engine.scores(texts), atol=1e-6)
-    np.testing.assert_allclose(engine.model.head(lessons.vectors).detach(), lessons.logits, atol=1e-5)
+    close = 1e-5 if engine.compute.precision == "fp32" else 2e-3
+    np.testing.assert_allclose(engine.model.head(lessons.vectors).detach(), lessons.logits, atol=close)
 
 
 @pytest.mark.parametrize("options", [{}, {"vectors": 1.0}, {"on": "logits", "share": 1.0}], ids=str)

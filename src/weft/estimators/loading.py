@@ -44,5 +44,6 @@ def _of_checkpoint(folder: str | Path, family: str, **options: Any) -> LanguageM
     from weft.models.huggingface import FAMILIES
 
     if family in FAMILIES and not FAMILIES[family].language_model:
-        raise InputError(f"holds a pretrained encoder ({family}): weft train DATA --from {folder} makes a model of it", str(folder))
+        message = f"holds a pretrained encoder ({family}): weft train DATA --from {folder} makes a model of it"
+        raise InputError(message, str(Path(folder) / "config.json"))
     return LanguageModel.from_pretrained(folder, **options)
