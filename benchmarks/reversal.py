@@ -1,8 +1,8 @@
 """Strings copied and turned round, by every attention: `python benchmarks/reversal.py [--only additive,local-p]`.
 
-Strings of 5 to 20 letters, in training up to 24; every network is small, trained until it makes no mistake on development strings three times
-in a row, or for --steps, and then asked for strings it never saw, greedily: the share that is right as a whole. What a form of attention
-cannot do is named in CANNOT, with its reason. Markdown on stdout, everything in --out as JSON; what is done is not repeated.
+Strings of 5 to 20 letters, in training up to 24; every network is small, trained until it makes no mistake on development strings in three
+looks in a row, or for --steps, and then asked for strings it never saw, greedily: the share that is right as a whole. What a form of
+attention cannot do is named in CANNOT, with its reason. Markdown on stdout, everything in --out as JSON; what is done is not repeated.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def learnt(rung: str, settings: dict[str, Any], task: str, steps: int, count: in
         nonlocal faultless
         if moment.metrics is not None:
             faultless = faultless + 1 if moment.metrics["exact_match"] == 1.0 else 0
-                moment.stop = faultless > 2
+            moment.stop = faultless > 2
 
     started = time.perf_counter()
     model = Translator(rung, {**SETTINGS, **settings}, steps=steps, threads=1, precision="fp32")
