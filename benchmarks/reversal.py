@@ -22,6 +22,7 @@ from weft.training.callbacks import Moment
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 SHORTEST, LONGEST = 5, 20
+FEWEST = 2  # letters that a string of training is made of: else runs of a letter, which are what is got wrong, hardly come there
 TRAINED = 24  # the longest of training: what is asked for does not lie at its edge
 SETTINGS: dict[str, Any] = {
     "tokenizer": "whitespace", "maximum_size": 100, "shared": False, "tied": "none", "metric": "exact_match", "checked": 500, "checks": 30,
@@ -60,10 +61,11 @@ def forms() -> dict[str, tuple[str, dict[str, Any]]]:
     return found
 
 
-def strings(count: int, seed: int, longest: int) -> list[str]:
-    """Letters with blanks between, as many of each length as of any other."""
+def strings(count: int, seed: int, longest: int, fewest: int = len(LETTERS)) -> list[str]:
+    """Letters with blanks between, as many of each length as of any other; of a string, drawn from `fewest` of them or more."""
     draw = random.Random(seed)
-    return [" ".join(draw.choices(LETTERS, k=draw.randint(SHORTEST, longest))) for _ in range(count)]
+    kinds = [draw.sample(LETTERS, k=draw.randint(fewest, len(LETTERS))) for _ in range(count)]
+    return [" ".join(draw.choices(letters, k=draw.randint(SHORTEST, longest))) for letters in kinds]
 
 
 def turned(source: str, task: str) -> str:
@@ -72,8 +74,8 @@ def turned(source: str, task: str) -> str:
 
 def learnt(rung: str, settings: dict[str, Any], task: str, steps: int, count: int) -> dict[str, Any]:
     """Exact on test strings, the steps it took, and whether it stood without a mistake on development strings before they were spent."""
-    sizes = (("train", count, TRAINED), ("dev", 500, LONGEST), ("test", 1000, LONGEST))
-    parts = {part: strings(number, seed, longest) for seed, (part, number, longest) in enumerate(sizes)}
+    sizes = (("train", count, TRAINED, FEWEST), ("dev", 500, LONGEST, len(LETTERS)), ("test", 1000, LONGEST, len(LETTERS)))
+    parts = {part: strings(number, seed, longest, fewest) for seed, (part, number, longest, fewest) in enumerate(sizes)}
     targets = {part: [turned(one, task) for one in texts] for part, texts in parts.items()}
     faultless = 0
 
