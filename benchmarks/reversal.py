@@ -61,7 +61,7 @@ def forms() -> dict[str, tuple[str, dict[str, Any]]]:
     return found
 
 
-def strings(count: int, seed: int, longest: int, fewest: int = len(LETTERS)) -> list[str]:
+def strings(count: int, seed: int, longest: int, fewest: int) -> list[str]:
     """Letters with blanks between, as many of each length as of any other; of a string, drawn from `fewest` of them or more."""
     draw = random.Random(seed)
     kinds = [draw.sample(LETTERS, k=draw.randint(fewest, len(LETTERS))) for _ in range(count)]

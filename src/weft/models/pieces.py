@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import Module
 
 from weft.data.batch import Batch
-from weft.models.bert import BertConfig, make_pretrained_encoder
+from weft.models.bert import Bert, BertConfig
 from weft.models.layers import layers_of
 from weft.nn import masks
 from weft.nn.embeddings import TokenEmbedding
@@ -38,15 +38,14 @@ class PieceEncoder(Module):
         self, encoder: Mapping[str, Any], ends: tuple[int, int], features: Mapping[str, int], feature_size: int, std: float
     ) -> None:
         super().__init__()
-        self.encoder = make_pretrained_encoder("bert", encoder)
-        self.ends, self.room = ends, BertConfig(**encoder).maximum_positions
+        self.encoder, self.ends = Bert(BertConfig(**encoder)), ends
         self.features = nn.ModuleList(TokenEmbedding(vocabulary_size=values, size=feature_size, std=std) for values in features.values())
-        self.output_size = int(self.encoder.output_size) + feature_size * len(features)  # type: ignore[arg-type]
+        self.output_size = self.encoder.output_size + feature_size * len(features)
 
     def forward(self, batch: Batch) -> Tensor:
         if batch.forms is None:
             raise ValueError("a tagger reads words: the batch has none (Batches with a lexicon makes them)")
-        rows = in_pieces(batch.forms.pieces[batch.inputs], batch.mask, self.ends, self.room)
+        rows = in_pieces(batch.forms.pieces[batch.inputs], batch.mask, self.ends, self.encoder.config.maximum_positions)
         hidden, _ = self.encoder(rows.ids, rows.mask)
         states = hidden.gather(1, rows.starts.unsqueeze(-1).expand(-1, -1, hidden.shape[-1]))
         parts = [table(batch.forms.features[:, i])[batch.inputs] for i, table in enumerate(self.features)]
